@@ -1,0 +1,1 @@
+//! NATS: the outbox publisher and the command consumer.

@@ -1,0 +1,1 @@
+//! Audio codecs and resampling, behind one small interface.

@@ -1,0 +1,1 @@
+//! TOML → Config: parse, don't validate.

@@ -1,0 +1,174 @@
+//! A decision about one party: the fact that evidence is made of, and that a grant needs.
+
+use serde::Serialize;
+
+use crate::consent::policy::{Basis, Gate};
+use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId, StreamId};
+use crate::time::Timestamp;
+
+/// What was decided about one party of one call. Only the permission machine makes one: its
+/// constructor is private to `consent`.
+#[derive(Debug)]
+#[must_use = "a decision that is not committed permits nothing"]
+pub struct Decision {
+    pub(super) facts: DecisionFacts,
+}
+
+impl Decision {
+    /// Everything the decision rests on, for the evidence record and the events.
+    pub fn facts(&self) -> &DecisionFacts {
+        &self.facts
+    }
+
+    /// The stream that may be written once this decision is durable; `None` when it does not
+    /// permit.
+    #[must_use]
+    pub fn permits(&self) -> Option<StreamId> {
+        self.facts
+            .outcome
+            .permits()
+            .then_some(StreamId { recording: self.facts.recording, index: self.facts.leg.stream() })
+    }
+}
+
+/// The body of an evidence record, before the catalog adds its place in the chain. Serialised
+/// (RFC 8785) it holds no number in clear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DecisionFacts {
+    /// The call.
+    pub call: CallId,
+    /// The recording that a permission is for.
+    pub recording: RecordingId,
+    /// Which leg the party is on.
+    pub leg: Leg,
+    /// Who.
+    pub party_ref: PartyRef,
+    /// Over which transport the party's media travels.
+    pub transport: MediaTransport,
+    /// The policy's name.
+    pub policy: String,
+    /// SHA-256 of the policy's canonical JSON.
+    pub policy_digest: Digest,
+    /// The lawful basis.
+    pub basis: Basis,
+    /// How the permission came about, or failed to.
+    pub gate: Gate,
+    /// What the recording is for.
+    pub purposes: Vec<String>,
+    /// Who is responsible.
+    pub controller: String,
+    /// Every playing of the notice or of a re-prompt, in order. Empty where nobody was asked.
+    pub notices: Vec<NoticePlayed>,
+    /// What the party did.
+    pub answer: Answer,
+    /// What follows from it.
+    pub outcome: Outcome,
+    /// When it was decided.
+    pub time: Timestamp,
+}
+
+/// RTP or SRTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum MediaTransport {
+    /// RFC 3550.
+    Rtp,
+    /// RFC 3711.
+    Srtp,
+}
+
+/// One playing of one prompt into a party's leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NoticePlayed {
+    /// The prompt's name.
+    pub prompt: String,
+    /// The locale it was played in.
+    pub locale: String,
+    /// SHA-256 of the WAV file it was made from.
+    pub sha256: Digest,
+    /// How many milliseconds of it were sent.
+    pub played_ms: u64,
+    /// How many there are.
+    pub total_ms: u64,
+    /// RTP packets sent for it.
+    pub packets: u64,
+    /// When the first packet left.
+    pub started: Timestamp,
+    /// When the last packet left, or the playing was cut.
+    pub ended: Timestamp,
+    /// Whether the peer was on hold at any time while it played.
+    pub held: bool,
+    /// Packet loss that the peer's receiver reports named while it played, in percent; `null`
+    /// when it sent none.
+    pub loss_percent: Option<u8>,
+    /// Whether it ended by itself, with its last sample sent.
+    pub completed: bool,
+}
+
+/// What a party did, or what stood in for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Answer {
+    /// A key.
+    Key {
+        /// Which. Only a key that the policy gives a meaning is ever named here.
+        key: char,
+        /// How it came.
+        via: KeyVia,
+        /// The RTP timestamp of the telephone-event; `null` for SIP INFO.
+        rtp_timestamp: Option<u32>,
+    },
+    /// The window passed without a key.
+    Window {
+        /// When it opened: the notice had ended.
+        start: Timestamp,
+        /// When it closed.
+        end: Timestamp,
+    },
+    /// The notice did not reach the party, however often it was played.
+    NotHeard,
+    /// An agreement on file.
+    Standing {
+        /// Its identifier in the policy.
+        agreement: String,
+    },
+    /// The party hung up before an answer.
+    HungUp,
+    /// A key of withdrawal, or a command.
+    Withdrawn {
+        /// Who caused it: `key` or `command`.
+        by: String,
+    },
+}
+
+/// How a key came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyVia {
+    /// RFC 4733 telephone-event.
+    TelephoneEvent,
+    /// SIP INFO, `application/dtmf-relay` or `application/dtmf`.
+    Info,
+}
+
+/// What follows from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The party may be recorded.
+    Granted,
+    /// The party said no, or said nothing where silence is a refusal.
+    Refused,
+    /// The party objected.
+    Objected,
+    /// The party took a permission back.
+    Withdrawn,
+}
+
+impl Outcome {
+    /// Whether it permits recording.
+    #[must_use]
+    pub fn permits(self) -> bool {
+        matches!(self, Outcome::Granted)
+    }
+}

@@ -1,0 +1,11 @@
+//! Permission: whom to ask, what silence means, what was decided, and the right to write that
+//! follows from it. Pure: no clock, no socket, no file.
+
+mod decision;
+mod grant;
+pub mod policy;
+
+pub use decision::{
+    Answer, Decision, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome,
+};
+pub use grant::{Grant, Lease};

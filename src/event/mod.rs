@@ -1,0 +1,1 @@
+//! The event catalogue: types, subjects, the CloudEvents envelope.

@@ -1,0 +1,1 @@
+//! Decode, align, mix, encode.

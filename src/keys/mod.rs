@@ -1,0 +1,1 @@
+//! Data keys and the keys that wrap them.

@@ -1,0 +1,25 @@
+//! Assent: a call recorder that cannot record without permission.
+//!
+//! Everything that decides is pure, everything that touches the world is thin, and permission is
+//! a value that the compiler tracks: see [`consent`] for the chain from a decision to the right
+//! to write, and `docs/architecture.md` for the layers.
+
+pub mod bus;
+pub mod call;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod consent;
+pub mod event;
+pub mod export;
+pub mod http;
+pub mod ids;
+pub mod keys;
+pub mod media;
+pub mod rtp;
+pub mod sdp;
+pub mod segment;
+pub mod sip;
+pub mod time;

@@ -1,0 +1,5 @@
+//! The `assent` binary: parse arguments, run, exit code.
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

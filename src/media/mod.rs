@@ -1,0 +1,1 @@
+//! Media threads: ports, relay, prompts.

@@ -1,0 +1,5 @@
+//! RTP (RFC 3550) as pure data: packets, sequence arithmetic, telephone-events, RTCP, timelines.
+
+mod session;
+
+pub use session::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};

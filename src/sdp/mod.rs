@@ -1,0 +1,1 @@
+//! Offer and answer (RFC 3264) over a parsed SDP.

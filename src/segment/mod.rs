@@ -1,0 +1,1 @@
+//! Segments: what they are made of, how they are written, read and proved.
