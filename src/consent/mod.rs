@@ -3,6 +3,8 @@
 
 mod decision;
 mod grant;
+pub mod machine;
+mod party;
 pub mod policy;
 
 pub use decision::{
