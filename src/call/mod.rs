@@ -1,4 +1,12 @@
-//! The two-leg call as a pure machine. Endpoint and inline share it.
+//! The two-leg call as a pure machine: [`machine::Input`] in, [`machine::Output`]s out. Endpoint
+//! and inline share it.
 
+pub mod dialog;
+mod leg;
+pub mod machine;
 pub mod media;
 pub mod message;
+pub mod negotiate;
+pub mod passing;
+pub mod setup;
+pub mod timer;
