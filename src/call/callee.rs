@@ -2,8 +2,8 @@
 
 use crate::call::caller::{described, with_record_route};
 use crate::call::dialog::{Dialog, Outgoing};
-use crate::call::leg::{CalleeLeg, Calling, CallerLeg, Established, Progress};
-use crate::call::machine::{Call, Cause, Fact, Output, Phase, Purpose};
+use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Progress};
+use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
 use crate::call::message::{Answered, ClientTxn, Method, Response, Unanswered};
 use crate::call::negotiate::{self, Session};
@@ -16,20 +16,17 @@ impl Call {
     /// Sends the INVITE to the next hop.
     pub(super) fn dial(&mut self, at: Moment, out: &mut Vec<Output>) {
         let Some(inline) = &self.inline else { return };
-        let (invite, codecs) = match &self.caller {
-            CallerLeg::Invited(invited) => {
-                let offered = negotiate::offered(&invited.invite.body, &self.codecs);
-                match offered {
-                    Ok(codecs) => (&invited.invite, codecs),
-                    Err(refusal) => {
-                        let status = refusal.status();
-                        return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
-                    }
+        let invite = &self.invite;
+        let codecs = match &self.caller {
+            CallerLeg::Invited(_) => match negotiate::offered(&invite.body, &self.codecs) {
+                Ok(codecs) => codecs,
+                Err(refusal) => {
+                    let status = refusal.status();
+                    return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
                 }
-            }
+            },
             CallerLeg::Established(leg) => {
-                let codec = leg.session.media().map(|media| media.codec);
-                (&self.invite, codec.into_iter().collect())
+                leg.session.media().map(|media| media.codec).into_iter().collect()
             }
             CallerLeg::Leaving(_) | CallerLeg::Gone => return,
         };
@@ -174,11 +171,8 @@ impl Call {
             }
         };
         let Some(media) = session.media().cloned() else { return };
-        self.callee = CalleeLeg::Established(Box::new(Established {
-            dialog,
-            session,
-            unacknowledged: None,
-        }));
+        self.callee =
+            CalleeLeg::Established(Box::new(Established { dialog, session, unacknowledged: None }));
         if matches!(self.caller, CallerLeg::Invited(_)) {
             self.codecs = vec![media.codec];
             self.answer_caller(at, out);
@@ -186,7 +180,7 @@ impl Call {
                 return;
             }
         }
-        self.playing.remove(&Leg::Caller).filter(|(_, purpose)| *purpose == Purpose::Question);
+        self.playing.remove(&Leg::Caller);
         let codec = media.codec;
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         for from in Leg::BOTH {
@@ -202,7 +196,7 @@ impl Call {
         let Some(media) = session.media().cloned() else { return };
         if let CallerLeg::Invited(invited) = &mut self.caller {
             if invited.early.is_none() {
-                let body = &invited.invite.body;
+                let body = &self.invite.body;
                 let answer = negotiate::answer(body, &self.side, &[media.codec], self.id);
                 let Ok(answer) = answer else { return };
                 if let Some(media) = answer.media().cloned() {
@@ -213,10 +207,10 @@ impl Call {
             }
             if let Some(early) = &invited.early {
                 let contact = self.side.contact.clone();
-                let dialog = Dialog::uas(&invited.invite, &self.side.tag, contact);
+                let dialog = Dialog::uas(&self.invite, &self.side.tag, contact);
                 let tag = Some(self.side.tag.clone());
                 let response = described(status, tag, &dialog, early);
-                let response = with_record_route(response, &invited.invite);
+                let response = with_record_route(response, &self.invite);
                 out.push(Output::Respond { txn: invited.txn, response });
             }
         }
@@ -230,7 +224,7 @@ impl Call {
         if let CallerLeg::Invited(invited) = &self.caller {
             let mut response = Response::new(status, Some(self.side.tag.clone()));
             response.headers.push("Contact", format!("<{}>", self.side.contact));
-            let response = with_record_route(response, &invited.invite);
+            let response = with_record_route(response, &self.invite);
             out.push(Output::Respond { txn: invited.txn, response });
         }
     }

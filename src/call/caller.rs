@@ -16,7 +16,7 @@ use crate::ids::Leg;
 use crate::time::Moment;
 
 /// The methods that this agent understands in a dialog.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 
 impl Call {
     /// Answers the caller's INVITE with a 200 that negotiates one codec.
@@ -24,9 +24,7 @@ impl Call {
         let CallerLeg::Invited(invited) = &self.caller else { return };
         let session = match invited.early.clone() {
             Some(session) => Ok(session),
-            None => {
-                negotiate::answer(&invited.invite.body, &self.side, &self.codecs, self.id)
-            }
+            None => negotiate::answer(&self.invite.body, &self.side, &self.codecs, self.id),
         };
         match session {
             Ok(session) => self.accept_caller(at, session, out),
@@ -38,13 +36,13 @@ impl Call {
 
     fn accept_caller(&mut self, at: Moment, session: Session, out: &mut Vec<Output>) {
         let CallerLeg::Invited(invited) = &self.caller else { return };
-        let dialog = Dialog::uas(&invited.invite, &self.side.tag, self.side.contact.clone());
+        let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
         let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
-        let response = with_record_route(response, &invited.invite);
+        let response = with_record_route(response, &self.invite);
         let unacknowledged = Unacknowledged {
             txn: invited.txn,
             response: response.clone(),
-            cseq: invited.invite.cseq,
+            cseq: self.invite.cseq,
             again: Backoff::starting(at.instant),
         };
         out.push(Output::Respond { txn: invited.txn, response });

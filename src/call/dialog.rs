@@ -52,7 +52,10 @@ impl Dialog {
             remote_tag: invite.from.tag.clone(),
             local_cseq: 0,
             remote_cseq: Some(invite.cseq),
-            remote_target: invite.contact.clone().unwrap_or_else(|| invite.from.uri.expose().clone()),
+            remote_target: invite
+                .contact
+                .clone()
+                .unwrap_or_else(|| invite.from.uri.expose().clone()),
             route_set: invite.record_route.clone(),
             contact,
             hop: invite.source,

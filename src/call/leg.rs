@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
-use crate::call::message::{ClientTxn, Incoming, ServerTxn};
+use crate::call::message::{ClientTxn, ServerTxn};
 use crate::call::negotiate::Session;
 
 /// The leg towards the caller: a dialog in which we are the UAS.
@@ -40,7 +40,6 @@ pub(super) enum CalleeLeg {
 #[derive(Debug)]
 pub(super) struct Invited {
     pub(super) txn: ServerTxn,
-    pub(super) invite: Incoming,
     /// The answer that went out in a 183, so that the 200 repeats it.
     pub(super) early: Option<Session>,
 }

@@ -249,6 +249,7 @@ pub(super) enum Purpose {
 pub struct Call {
     pub(super) id: CallId,
     pub(super) policy: std::sync::Arc<Policy>,
+    pub(super) invite: Incoming,
     pub(super) inline: Option<Inline>,
     pub(super) side: Side,
     pub(super) codecs: Vec<Codec>,
@@ -285,6 +286,7 @@ impl Call {
         let mut call = Self {
             id: setup.call,
             policy,
+            invite: setup.invite,
             inline,
             side: setup.caller,
             codecs: setup.codecs,
@@ -292,11 +294,7 @@ impl Call {
             recorder: setup.recorder,
             permission,
             phase: Phase::Asking,
-            caller: CallerLeg::Invited(Box::new(Invited {
-                txn: setup.txn,
-                invite: setup.invite,
-                early: None,
-            })),
+            caller: CallerLeg::Invited(Box::new(Invited { txn: setup.txn, early: None })),
             callee: CalleeLeg::Idle,
             playing: BTreeMap::new(),
             grants: Vec::new(),

@@ -1,6 +1,9 @@
 //! The two-leg call as a pure machine: [`machine::Input`] in, [`machine::Output`]s out. Endpoint
 //! and inline share it.
 
+mod asking;
+mod callee;
+mod caller;
 pub mod dialog;
 mod leg;
 pub mod machine;

@@ -117,7 +117,8 @@ pub(super) enum State {
     Cutting(Cutting),
     Deciding(Deciding),
     Cleared(Cleared),
-    Permitted(Permitted),
+    /// The stream may be written while the lease is here. It is never read: to drop it is its use.
+    Permitted(#[expect(dead_code)] Lease),
     Denied(Denied),
 }
 
@@ -159,12 +160,6 @@ pub(super) struct Deciding {
 #[derive(Debug)]
 pub(super) struct Cleared {
     receipt: Receipt<Decision>,
-}
-
-/// The stream may be written while the lease is here.
-#[derive(Debug)]
-pub(super) struct Permitted {
-    _lease: Lease,
 }
 
 /// The party is not recorded.
@@ -359,7 +354,7 @@ impl State {
             return None;
         };
         let (lease, grant) = grant::issue(receipt)?;
-        *self = State::Permitted(Permitted { _lease: lease });
+        *self = State::Permitted(lease);
         Some(grant)
     }
 }
