@@ -12,4 +12,6 @@ pub mod message;
 pub mod negotiate;
 pub mod passing;
 pub mod setup;
+#[cfg(test)]
+mod tests;
 pub mod timer;
