@@ -2,7 +2,7 @@
 
 use crate::call::leg::{CalleeLeg, CallerLeg, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase, Purpose};
-use crate::call::media::{MediaCommand, MediaEvent, Sound};
+use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
 use crate::consent::KeyVia;
 use crate::consent::machine::{Denial, Input, Output as Wanted, Verdict};
 use crate::consent::policy::{OnRefusal, OnUnavailable};
@@ -15,13 +15,9 @@ impl Call {
         for wanted in self.permission.handle(at, input) {
             match wanted {
                 Wanted::Play { leg, prompt, locale } => {
-                    out.push(Output::Tell(Fact::NoticeStarted {
-                        leg,
-                        prompt: prompt.clone(),
-                        locale: locale.clone(),
-                    }));
-                    let sound = Sound::Prompt { name: prompt, locale };
-                    self.play(leg, sound, Purpose::Question, out);
+                    let sound = Sound::Prompt { name: prompt.clone(), locale: locale.clone() };
+                    let playback = self.play(leg, sound, Purpose::Question, out);
+                    out.push(Output::Tell(Fact::NoticeStarted { leg, playback, prompt, locale }));
                 }
                 Wanted::Silence { leg } => {
                     out.push(Output::Media(MediaCommand::Silence { leg }));
@@ -116,7 +112,8 @@ impl Call {
                 self.playing.remove(&leg);
                 match purpose {
                     Purpose::Question => {
-                        out.push(Output::Tell(Fact::NoticeEnded { leg, notice: notice.clone() }));
+                        let told = notice.clone();
+                        out.push(Output::Tell(Fact::NoticeEnded { leg, playback, notice: told }));
                         self.permit(at, Input::Played { leg, notice }, out);
                     }
                     Purpose::Farewell => self.end(at, Cause::RefusalEndsCall, out),
@@ -162,9 +159,16 @@ impl Call {
         self.play(leg, sound, purpose, out);
     }
 
-    fn play(&mut self, leg: Leg, sound: Sound, purpose: Purpose, out: &mut Vec<Output>) {
+    fn play(
+        &mut self,
+        leg: Leg,
+        sound: Sound,
+        purpose: Purpose,
+        out: &mut Vec<Output>,
+    ) -> PlaybackId {
         let playback = self.next_playback();
         self.playing.insert(leg, (playback, purpose));
         out.push(Output::Media(MediaCommand::Play { leg, playback, sound }));
+        playback
     }
 }

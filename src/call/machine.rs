@@ -135,6 +135,8 @@ pub enum Fact {
     NoticeStarted {
         /// Into which leg.
         leg: Leg,
+        /// Which playing.
+        playback: PlaybackId,
         /// The prompt's name.
         prompt: String,
         /// The locale that was asked for.
@@ -144,6 +146,8 @@ pub enum Fact {
     NoticeEnded {
         /// Into which leg.
         leg: Leg,
+        /// Which playing.
+        playback: PlaybackId,
         /// How much of it was sent, and how.
         notice: NoticePlayed,
     },
