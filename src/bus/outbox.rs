@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 /// An event that waits to be published, as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
+    /// Its place in the outbox: grows in the order of the commits, from 1.
+    pub position: u64,
     /// The event's identifier: its `Nats-Msg-Id`.
     pub id: EventId,
     /// The subject as [`crate::event::Subject`] wrote it. Checked again before it is used.
@@ -24,18 +26,20 @@ pub struct OutboxRow {
 /// Where JetStream put an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// The event.
-    pub id: EventId,
+    /// The event's place in the outbox.
+    pub position: u64,
     /// The JetStream stream with the time of its creation, `ASSENT_EVENTS@2026-11-21T…Z`: a
     /// stream that was lost and created again counts from 1 again, and is another one.
     pub stream: String,
-    /// The sequence that the acknowledgement named.
+    /// The sequence that the acknowledgement named, from 1.
     pub sequence: u64,
 }
 
 /// An event that was acknowledged earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
+    /// Its place in the outbox.
+    pub position: u64,
     /// The event.
     pub id: EventId,
     /// The sequence that the acknowledgement named.
@@ -49,6 +53,8 @@ pub struct Backlog {
     pub unsent: u64,
     /// When the oldest of them happened.
     pub oldest: Option<Timestamp>,
+    /// The last event's place in the outbox, sent or not; 0 when there has been none.
+    pub last: u64,
 }
 
 /// The outbox could not be read or written. The publisher waits and tries again.
@@ -59,10 +65,9 @@ pub struct OutboxError(pub String);
 /// A durable, ordered outbox. Every method that changes something is durable when it returns.
 ///
 /// A row is *unsent* until [`Outbox::placed`] names it, and again after [`Outbox::unsend`]; it
-/// stays, acknowledged, for the reconcile window. A row set aside by [`Outbox::set_aside`] is
-/// neither.
+/// stays, acknowledged, for the reconcile window. A row that was set aside is neither.
 pub trait Outbox: Send + Sync + 'static {
-    /// The oldest unsent rows in the order they were committed, at most `limit`.
+    /// The oldest unsent rows by position, at most `limit`.
     fn unsent(
         &self,
         limit: usize,
@@ -74,12 +79,12 @@ pub trait Outbox: Send + Sync + 'static {
     /// Marks a row that can never be published, with the reason.
     fn set_aside(
         &self,
-        id: EventId,
+        position: u64,
         reason: String,
     ) -> impl Future<Output = Result<(), OutboxError>> + Send;
 
-    /// Rows acknowledged by this stream with a sequence below `below`, highest sequence first, at
-    /// most `limit`.
+    /// Rows that this stream acknowledged with a sequence below `below`, highest sequence first,
+    /// at most `limit`.
     fn acknowledged(
         &self,
         stream: &str,
@@ -87,20 +92,19 @@ pub trait Outbox: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Acknowledged>, OutboxError>> + Send;
 
-    /// Makes acknowledged rows unsent again, in their old place.
-    fn unsend(&self, ids: Vec<EventId>) -> impl Future<Output = Result<(), OutboxError>> + Send;
-
-    /// Makes every row unsent again that another stream than this one acknowledged, and says how
-    /// many there were.
-    fn unsend_elsewhere(
+    /// Rows that any other stream than this one acknowledged, at most `limit`, in any order.
+    fn acknowledged_elsewhere(
         &self,
         stream: &str,
-    ) -> impl Future<Output = Result<u64, OutboxError>> + Send;
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Acknowledged>, OutboxError>> + Send;
+
+    /// Makes acknowledged rows unsent again, in their old place.
+    fn unsend(&self, positions: Vec<u64>) -> impl Future<Output = Result<(), OutboxError>> + Send;
 
     /// How much waits.
     fn backlog(&self) -> impl Future<Output = Result<Backlog, OutboxError>> + Send;
 
-    /// Returns when there may be unsent rows. May return too often, and must not miss a row that
-    /// was committed after the last call of [`Outbox::unsent`] began.
-    fn changed(&self) -> impl Future<Output = ()> + Send;
+    /// Returns when there is a row at a place after `last`.
+    fn beyond(&self, last: u64) -> impl Future<Output = ()> + Send;
 }

@@ -23,7 +23,14 @@ const CONTENT_TYPE: &str = "application/cloudevents+json";
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) placed: Vec<Placed>,
-    pub(super) set_aside: Vec<(EventId, String)>,
+    pub(super) set_aside: Vec<SetAside>,
+}
+
+/// A row that can never be published.
+pub(super) struct SetAside {
+    pub(super) position: u64,
+    pub(super) id: EventId,
+    pub(super) reason: String,
 }
 
 /// Publishes rows. An event leaves only when the one before it of the same order is acknowledged,
@@ -79,14 +86,16 @@ async fn publish_chain(
     outcome: &Mutex<Outcome>,
 ) -> Result<(), Trouble> {
     for row in rows {
-        let id = row.id;
+        let (position, id) = (row.position, row.id);
         let end = publish_one(link, row).await;
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         match end {
             Ok(sequence) => {
-                outcome.placed.push(Placed { id, stream: incarnation.to_owned(), sequence });
+                outcome.placed.push(Placed { position, stream: incarnation.to_owned(), sequence });
             }
-            Err(Failure::Never(reason)) => outcome.set_aside.push((id, reason)),
+            Err(Failure::Never(reason)) => {
+                outcome.set_aside.push(SetAside { position, id, reason });
+            }
             Err(Failure::NotNow(trouble)) => return Err(trouble),
         }
     }
@@ -157,17 +166,16 @@ mod tests {
 
     #[test]
     fn events_of_one_call_stay_in_line_and_others_do_not_wait_for_them() {
-        let row = |nth: u128, order: u128| OutboxRow {
-            id: EventId(Uuid::from_u128(nth)),
+        let row = |position: u64, order: u128| OutboxRow {
+            position,
+            id: EventId(Uuid::from_u128(u128::from(position))),
             subject: String::new(),
             order: Uuid::from_u128(order),
             json: String::new(),
         };
         let chains = chains(vec![row(1, 7), row(2, 8), row(3, 7), row(4, 9), row(5, 8)]);
-        let ids: Vec<Vec<u128>> = chains
-            .iter()
-            .map(|chain| chain.iter().map(|row| row.id.0.as_u128()).collect())
-            .collect();
-        assert_eq!(ids, [vec![1, 3], vec![2, 5], vec![4]]);
+        let places: Vec<Vec<u64>> =
+            chains.iter().map(|chain| chain.iter().map(|row| row.position).collect()).collect();
+        assert_eq!(places, [vec![1, 3], vec![2, 5], vec![4]]);
     }
 }

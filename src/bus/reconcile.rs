@@ -20,7 +20,15 @@ const PAGE: usize = 512;
 pub(super) async fn reconcile(outbox: &impl Outbox, stream: &Stream) -> Result<u64, Trouble> {
     let info = stream.cached_info();
     let here = incarnation(info);
-    let mut recovered = outbox.unsend_elsewhere(&here).await?;
+    let mut recovered: u64 = 0;
+    loop {
+        let page = outbox.acknowledged_elsewhere(&here, PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        recovered = recovered.saturating_add(page.len() as u64);
+        outbox.unsend(page.iter().map(|row| row.position).collect()).await?;
+    }
 
     let mut below = u64::MAX;
     let mut present_in_a_row = 0;
@@ -34,7 +42,7 @@ pub(super) async fn reconcile(outbox: &impl Outbox, stream: &Stream) -> Result<u
                 Found::Present => present_in_a_row += 1,
                 Found::Gone => {
                     present_in_a_row = 0;
-                    missing.push(row.id);
+                    missing.push(row.position);
                 }
                 // The stream's own limits, or a person, took it and all before it.
                 Found::Passed => present_in_a_row = BELIEVED,

@@ -10,19 +10,21 @@ use tokio::task::JoinHandle;
 
 use crate::bus::commands::{self, Answers, Commands};
 use crate::bus::link::{Link, printable};
-use crate::bus::publish::{Outcome, publish};
+use crate::bus::publish::{Outcome, SetAside, publish};
 use crate::bus::reconcile::reconcile;
 use crate::bus::settings::BusConfig;
 use crate::bus::status::{Board, BusStatus, LinkStatus};
 use crate::bus::streams::{self, incarnation};
 use crate::bus::trouble::Trouble;
-use crate::bus::{Outbox, OutboxError};
+use crate::bus::{Backlog, Outbox, OutboxError, OutboxRow};
 use crate::clock;
 
 /// Rows read and published in one go.
 const BATCH: usize = 256;
 /// How often the outbox is looked at even when it did not say that there is something.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often the backlog is counted while there is one.
+const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 /// A session that lasted so long starts again with the shortest pause.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -156,20 +158,29 @@ impl<O: Outbox, C: Commands> Worker<O, C> {
     }
 
     async fn publish_all(&self, link: &Link, here: &str) -> Result<Stopped, Trouble> {
+        let mut looked = None;
         loop {
             let stopping = self.is_stopping();
             let rows = self.outbox.unsent(BATCH).await?;
-            let backlog = self.outbox.backlog().await?;
-            self.board.note(|status| status.backlog = backlog);
             if !rows.is_empty() {
                 self.publish_batch(link, here, rows).await?;
+                let now = clock::now();
+                if looked.is_none_or(|at| now.saturating_duration_since(at) >= BACKLOG_EVERY) {
+                    looked = Some(now);
+                    self.look().await?;
+                }
+                continue;
+            }
+            // Counted after the rows were read: a row that came in between shows in the count.
+            let backlog = self.look().await?;
+            if backlog.unsent > 0 {
                 continue;
             }
             if stopping {
                 return Ok(Stopped);
             }
             tokio::select! {
-                () = self.outbox.changed() => {}
+                () = self.outbox.beyond(backlog.last) => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = self.stopped() => {}
                 () = link.lost() => return Err(Trouble::Lost),
@@ -177,11 +188,17 @@ impl<O: Outbox, C: Commands> Worker<O, C> {
         }
     }
 
+    async fn look(&self) -> Result<Backlog, OutboxError> {
+        let backlog = self.outbox.backlog().await?;
+        self.board.note(|status| status.backlog = backlog);
+        Ok(backlog)
+    }
+
     async fn publish_batch(
         &self,
         link: &Link,
         here: &str,
-        rows: Vec<crate::bus::OutboxRow>,
+        rows: Vec<OutboxRow>,
     ) -> Result<(), Trouble> {
         let mut outcome = Outcome::default();
         let result = publish(link, here, rows, &mut outcome).await;
@@ -196,9 +213,9 @@ impl<O: Outbox, C: Commands> Worker<O, C> {
             self.outbox.placed(placed).await?;
         }
         let aside = set_aside.len() as u64;
-        for (id, reason) in set_aside {
+        for SetAside { position, id, reason } in set_aside {
             tracing::error!(event = %id, "an event cannot be published and is set aside: {reason}");
-            self.outbox.set_aside(id, reason).await?;
+            self.outbox.set_aside(position, reason).await?;
         }
         self.board.note(|status| {
             status.published = status.published.saturating_add(published);
