@@ -22,10 +22,10 @@ use crate::time::Timestamp;
 pub const TICKS_PER_SECOND: i64 = 48_000;
 
 /// How long a packet waits for those before it, and how far ahead an anchor is looked for.
-const WINDOW: i64 = TICKS_PER_SECOND;
+const WINDOW: i64 = 2 * TICKS_PER_SECOND;
 
-/// The most packets that wait. A window has 400 at the shortest packet time in use, 2.5 ms.
-const CAPACITY: usize = 512;
+/// The most packets that wait. A window has 800 at the shortest packet time in use, 2.5 ms.
+const CAPACITY: usize = 1024;
 
 /// A packet this much earlier than its timestamp says cannot be of the same span: networks only
 /// delay.
@@ -37,6 +37,11 @@ const LATE: i64 = 2 * TICKS_PER_SECOND;
 /// How wrong an anchor may be before it moves in the middle of a word, and between words.
 const TOLERANCE: i64 = TICKS_PER_SECOND * 60 / 1000;
 const TOLERANCE_IN_PAUSE: i64 = TICKS_PER_SECOND * 10 / 1000;
+
+/// How much later fewer than [`EVIDENCE`] packets must be to move an anchor: the last ones before
+/// a silence may just have been held up.
+const TOLERANCE_OF_FEW: i64 = TICKS_PER_SECOND / 2;
+const EVIDENCE: usize = 10;
 
 /// A gap in the timestamps that is a pause between words.
 const PAUSE: i64 = TICKS_PER_SECOND / 10;
@@ -84,7 +89,7 @@ pub struct Placed<T> {
     pub item: T,
 }
 
-/// Orders and places the packets of one stream. It holds a second of them, 512 at most.
+/// Orders and places the packets of one stream. It holds two seconds of them, 1024 at most.
 pub struct Timeline<T> {
     start: Timestamp,
     /// By order: the source's turn, then the sequence number counted on.
@@ -222,15 +227,17 @@ impl<T> Timeline<T> {
     fn place_first(&mut self) -> Option<Placed<T>> {
         let (order, packet) = self.waiting.pop_first()?;
         self.passed = Some(order);
-        let ahead = self.waiting.values().filter(|later| later.span == packet.span);
-        let least = ahead.map(Waiting::lateness).fold(packet.lateness(), i64::min);
+        let ahead = || self.waiting.values().filter(|later| later.span == packet.span);
+        let least = ahead().map(Waiting::lateness).fold(packet.lateness(), i64::min);
         let anchor = match &self.placing {
             Some(placing) if placing.span == packet.span => {
-                let gap = packet.media - placing.last_media;
-                let tolerance =
-                    if packet.marker || gap > PAUSE { TOLERANCE_IN_PAUSE } else { TOLERANCE };
-                let wrong = (least - placing.anchor).abs() > tolerance;
-                if wrong { least } else { placing.anchor }
+                let pause = packet.marker || packet.media - placing.last_media > PAUSE;
+                let tolerance = if pause { TOLERANCE_IN_PAUSE } else { TOLERANCE };
+                let shift = least - placing.anchor;
+                let early = shift < -tolerance;
+                let late = shift > TOLERANCE_OF_FEW
+                    || (shift > tolerance && ahead().nth(EVIDENCE - 1).is_some());
+                if early || late { least } else { placing.anchor }
             }
             _ => least,
         };
@@ -327,12 +334,12 @@ mod tests {
         let mut timeline = Timeline::new(Timestamp::EPOCH);
         assert_eq!(timeline.push(sent(0, 0, 0), ()), Pushed::Kept);
         assert_eq!(timeline.push(sent(0, 0, 3), ()), Pushed::Duplicate);
-        for n in 1..60 {
+        for n in 1..130 {
             timeline.push(sent(n, 0, 0), ());
             while timeline.pop().is_some() {}
         }
-        assert_eq!(timeline.push(sent(0, 0, 1300), ()), Pushed::Late);
-        assert_eq!(timeline.push(sent(59, 0, 1300), ()), Pushed::Duplicate);
+        assert_eq!(timeline.push(sent(0, 0, 2700), ()), Pushed::Late);
+        assert_eq!(timeline.push(sent(129, 0, 2700), ()), Pushed::Duplicate);
     }
 
     #[test]
