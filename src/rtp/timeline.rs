@@ -46,9 +46,12 @@ const EVIDENCE: usize = 10;
 /// A gap in the timestamps that is a pause between words.
 const PAUSE: i64 = TICKS_PER_SECOND / 10;
 
-/// RFC 3550, A.1: a sequence number further ahead or behind than this is a new beginning.
+/// A sequence number further ahead or behind than this is a new beginning (RFC 3550, A.1).
 const MAX_DROPOUT: i64 = 3000;
-const MAX_MISORDER: i64 = 100;
+const MAX_MISORDER: i64 = 1000;
+
+/// As many late packets one after another are no copies: their sender has begun anew.
+const RESTART: u32 = 5;
 
 /// What is read of a packet to place it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +127,8 @@ struct Source {
     turn: u64,
     clock_rate: u32,
     highest: i64,
+    /// The late packet that would follow the last late one, and how many have followed so.
+    late: (u16, u32),
     span: u64,
     last_timestamp: u32,
     /// The last timestamp counted on, in units of the clock rate.
@@ -156,9 +161,12 @@ impl<T> Timeline<T> {
     /// Takes a packet, in the order of arrival.
     pub fn push(&mut self, stamp: Stamp, item: T) -> Pushed {
         let arrival = self.ticks_at(stamp.arrival);
-        let (order, media, span) = self.follow(stamp, arrival);
+        let (mut order, mut media, mut span) = self.follow(stamp, arrival);
         if self.passed.is_some_and(|passed| order <= passed) {
-            return Pushed::Late;
+            if !self.source.as_mut().is_some_and(|source| source.restarts(stamp.sequence)) {
+                return Pushed::Late;
+            }
+            (order, media, span) = self.begin(stamp, arrival);
         }
         if self.waiting.contains_key(&order) {
             return Pushed::Duplicate;
@@ -191,31 +199,34 @@ impl<T> Timeline<T> {
     /// Counts sequence number and timestamp on from the packet that arrived before, or begins
     /// anew: the packet's order, its timestamp in ticks, and its span.
     fn follow(&mut self, stamp: Stamp, arrival: i64) -> ((u64, i64), i64, u64) {
-        let rate = stamp.clock_rate.max(1);
-        let turn = match &mut self.source {
-            Some(source) if source.ssrc == stamp.ssrc && source.clock_rate == rate => {
-                if let Some(sequence) = source.count_sequence(stamp.sequence) {
-                    let (media, same_span) = source.count_timestamp(stamp.timestamp, arrival);
-                    if !same_span {
-                        self.spans += 1;
-                        source.span = self.spans;
-                    }
-                    return ((source.turn, sequence), media, source.span);
-                }
-                source.turn + 1
+        if let Some(source) = &mut self.source
+            && source.ssrc == stamp.ssrc
+            && source.clock_rate == clock_rate(stamp)
+            && let Some(sequence) = source.count_sequence(stamp.sequence)
+        {
+            let (media, same_span) = source.count_timestamp(stamp.timestamp, arrival);
+            if !same_span {
+                self.spans += 1;
+                source.span = self.spans;
             }
-            Some(source) => source.turn + 1,
-            None => 0,
-        };
+            return ((source.turn, sequence), media, source.span);
+        }
+        self.begin(stamp, arrival)
+    }
+
+    /// Another sender, or the same one with nothing to count on from.
+    fn begin(&mut self, stamp: Stamp, arrival: i64) -> ((u64, i64), i64, u64) {
         self.spans += 1;
+        let turn = self.source.as_ref().map_or(0, |source| source.turn + 1);
         let sequence = i64::from(stamp.sequence);
         let counted = i64::from(stamp.timestamp);
-        let media = ticks(counted, rate);
+        let media = ticks(counted, clock_rate(stamp));
         self.source = Some(Source {
             ssrc: stamp.ssrc,
             turn,
-            clock_rate: rate,
+            clock_rate: clock_rate(stamp),
             highest: sequence,
+            late: (stamp.sequence, 0),
             span: self.spans,
             last_timestamp: stamp.timestamp,
             counted,
@@ -259,6 +270,14 @@ impl Source {
         Some(counted)
     }
 
+    /// Whether a late packet, after those before it, shows that the sender has begun anew.
+    fn restarts(&mut self, sequence: u16) -> bool {
+        let (next, count) = self.late;
+        let count = if sequence == next { count + 1 } else { 1 };
+        self.late = (sequence.wrapping_add(1), count);
+        count >= RESTART
+    }
+
     /// The timestamp counted on over its wraps, in ticks, and whether it goes on in the span.
     fn count_timestamp(&mut self, timestamp: u32, arrival: i64) -> (i64, bool) {
         let ahead = timestamp.wrapping_sub(self.last_timestamp).cast_signed();
@@ -270,6 +289,10 @@ impl Source {
         self.least_lateness = if same { self.least_lateness.min(lateness) } else { lateness };
         (media, same)
     }
+}
+
+fn clock_rate(stamp: Stamp) -> u32 {
+    stamp.clock_rate.max(1)
 }
 
 fn ticks(units: i64, rate: u32) -> i64 {
@@ -340,6 +363,15 @@ mod tests {
         }
         assert_eq!(timeline.push(sent(0, 0, 2700), ()), Pushed::Late);
         assert_eq!(timeline.push(sent(129, 0, 2700), ()), Pushed::Duplicate);
+    }
+
+    #[test]
+    fn a_sender_that_begins_anew_a_little_back_is_believed_after_a_few_packets() {
+        let again = |n: u32| Stamp { timestamp: n * 160 + 99, ..sent(n - 200, 4000, 0) };
+        let stamps: Vec<_> = (0..200).map(|n| sent(n, 0, 0)).chain((200..400).map(again)).collect();
+        let out = placed(&stamps);
+        assert!(out.len() >= 200 + 200 - RESTART as usize);
+        assert!(out.iter().all(|(index, position)| *position == 20 * *index as i64));
     }
 
     #[test]
