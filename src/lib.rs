@@ -19,6 +19,7 @@ pub mod http;
 pub mod ids;
 pub mod keys;
 pub mod media;
+pub mod number;
 pub mod rtp;
 pub mod sdp;
 pub mod segment;

@@ -2,6 +2,7 @@
 //! follows from it. Pure: no clock, no socket, no file.
 
 mod decision;
+pub mod evidence;
 mod grant;
 pub mod policy;
 

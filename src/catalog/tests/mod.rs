@@ -1,0 +1,1 @@
+//! The catalog as its callers see it.
