@@ -1,5 +1,7 @@
 //! RTP (RFC 3550) as pure data: packets, sequence arithmetic, telephone-events, RTCP, timelines.
 
+mod packet;
 mod session;
 
+pub use packet::{FIXED_HEADER, NotRtp, RtpPacket};
 pub use session::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
