@@ -2,6 +2,7 @@
 
 mod packet;
 mod session;
+pub mod timeline;
 
 pub use packet::{FIXED_HEADER, NotRtp, RtpPacket};
 pub use session::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
