@@ -12,6 +12,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod consent;
+pub mod control;
 pub mod event;
 pub mod export;
 pub mod http;
