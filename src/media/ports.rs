@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_released_pair_comes_last_and_an_empty_pool_says_so() {
-        let pool = pool(46200..=46205);
+        let pool = pool(12200..=12205);
         let first = pool.reserve(LOOPBACK).unwrap();
         assert_eq!(first.rtcp().port(), first.rtp().port() + 1);
         assert_eq!(first.rtp.local_addr().unwrap(), first.rtp());
@@ -171,17 +171,17 @@ mod tests {
 
     #[test]
     fn a_port_that_another_program_has_is_passed_over() {
-        let pool = pool(46300..=46319);
-        let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 46301)).unwrap();
+        let pool = pool(12300..=12319);
+        let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 12301)).unwrap();
         let ours = pool.reserve(LOOPBACK).unwrap();
-        assert_ne!(ours.rtp().port(), 46300);
+        assert_ne!(ours.rtp().port(), 12300);
         drop(theirs);
     }
 
     #[test]
     fn an_address_that_is_not_ours_is_named() {
         let nowhere: IpAddr = "192.0.2.1".parse().unwrap();
-        let error = pool(46400..=46403).reserve(nowhere).unwrap_err();
+        let error = pool(12400..=12403).reserve(nowhere).unwrap_err();
         assert!(matches!(error, ReserveError::Unusable { .. }));
         assert!(error.to_string().contains("192.0.2.1"));
     }
