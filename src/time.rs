@@ -34,6 +34,13 @@ impl Timestamp {
         Self(self.0.saturating_add(by))
     }
 
+    /// This time, moved back; stops at the beginning of the calendar.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(by))
+    }
+
     /// How long after `earlier` this is; zero when it is before.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> Duration {

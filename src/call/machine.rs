@@ -17,7 +17,7 @@ use crate::consent::machine::{Denial, Permission, Verdict};
 use crate::consent::policy::Policy;
 use crate::consent::{Decision, Grant, NoticePlayed};
 use crate::ids::{CallId, Leg};
-use crate::rtp::Codec;
+use crate::rtp::{Codec, LegMedia};
 use crate::time::{Moment, Timestamp};
 
 /// What happens to a call.
@@ -351,6 +351,21 @@ impl Call {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// What was negotiated on a leg, once it is.
+    #[must_use]
+    pub fn media(&self, leg: Leg) -> Option<&LegMedia> {
+        match leg {
+            Leg::Caller => match &self.caller {
+                CallerLeg::Established(established) => established.session.media(),
+                _ => None,
+            },
+            Leg::Callee => match &self.callee {
+                CalleeLeg::Established(established) => established.session.media(),
+                _ => None,
+            },
+        }
     }
 
     fn begin(&mut self, at: Moment, out: &mut Vec<Output>) {
