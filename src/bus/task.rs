@@ -80,11 +80,16 @@ impl<O: Outbox, C: Commands> Worker<O, C> {
     async fn run(self) {
         let mut answers = Answers::default();
         let mut pause = self.config.shortest_pause;
-        while !self.is_stopping() {
+        loop {
+            // One more attempt after the wish to stop: what waits should go out.
+            let last = self.is_stopping();
             self.board.note(|status| status.link = LinkStatus::Connecting);
             let began = clock::now();
             let Err(trouble) = self.session(&mut answers).await else { break };
             self.report(&trouble).await;
+            if last {
+                break;
+            }
             if clock::now().saturating_duration_since(began) >= STEADY {
                 pause = self.config.shortest_pause;
             }
