@@ -25,8 +25,6 @@ pub enum Verdict {
     After(Duration),
 }
 
-type Judge = Box<dyn FnMut(Toward, &[u8]) -> Verdict + Send>;
-
 /// Stands between clients and one target. SIP through it needs `rport` or a `Via` that names the
 /// proxy, as answers follow the `Via`.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl Proxy {
         let ends = Arc::new(AtomicBool::new(false));
         let thread = {
             let ends = Arc::clone(&ends);
-            std::thread::spawn(move || run(&socket, target, Box::new(judge), &ends))
+            std::thread::spawn(move || run(&socket, target, judge, &ends))
         };
         Self { addr, ends, thread: Some(thread) }
     }
@@ -84,7 +82,12 @@ struct Late {
     bytes: Vec<u8>,
 }
 
-fn run(socket: &UdpSocket, target: SocketAddr, mut judge: Judge, ends: &AtomicBool) {
+fn run(
+    socket: &UdpSocket,
+    target: SocketAddr,
+    mut judge: impl FnMut(Toward, &[u8]) -> Verdict,
+    ends: &AtomicBool,
+) {
     let outside = Arc::new(socket.try_clone().expect("a second handle"));
     outside.set_nonblocking(true).expect("a non-blocking socket");
     // One socket a client, so that the target's answers find their way back.
@@ -142,20 +145,29 @@ fn deliver(
 
 /// What the proxy let through, for tests that count.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Arc<Mutex<Vec<(Toward, Vec<u8>)>>>);
+pub struct Tally(Arc<Mutex<Vec<Passed>>>);
+
+/// A datagram and its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub toward: Toward,
+    pub bytes: Vec<u8>,
+}
 
 impl Tally {
     /// Passes everything and writes it down.
     pub fn judge(&self) -> impl FnMut(Toward, &[u8]) -> Verdict + Send + 'static {
         let seen = Arc::clone(&self.0);
         move |toward, bytes| {
-            seen.lock().expect("no test panics inside").push((toward, bytes.to_vec()));
+            seen.lock()
+                .expect("no test panics inside")
+                .push(Passed { toward, bytes: bytes.to_vec() });
             Verdict::Pass
         }
     }
 
     /// Everything so far.
-    pub fn seen(&self) -> Vec<(Toward, Vec<u8>)> {
+    pub fn seen(&self) -> Vec<Passed> {
         self.0.lock().expect("no test panics inside").clone()
     }
 }
