@@ -18,6 +18,7 @@ pub mod http;
 pub mod ids;
 pub mod keys;
 pub mod media;
+pub mod phone;
 pub mod rtp;
 pub mod sdp;
 pub mod segment;
