@@ -21,6 +21,7 @@ pub mod ids;
 pub mod keys;
 pub mod media;
 pub mod number;
+pub mod phone;
 pub mod rtp;
 pub mod sdp;
 pub mod segment;
