@@ -34,10 +34,9 @@ pub(super) fn start(nats: &Nats, origin: Origin, catalog: Catalog) -> Result<Bus
                 .map_err(|why| BusError::Seed { path: path.clone(), why })?;
             Credentials::Nkey(seed.trim().to_owned())
         }
-        NatsAuth::User { user, password } => Credentials::Password {
-            user: user.clone(),
-            password: password.expose().to_owned(),
-        },
+        NatsAuth::User { user, password } => {
+            Credentials::Password { user: user.clone(), password: password.expose().to_owned() }
+        }
         NatsAuth::Token(token) => Credentials::Token(token.expose().to_owned()),
     };
     config.tls = BusTls {

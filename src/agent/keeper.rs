@@ -194,6 +194,12 @@ impl Keeper {
             segment: self.segment,
             first_segment: 0,
         };
+        let codecs = serde_json::to_string(&start.codecs).unwrap_or_default();
+        let stream = grant.stream();
+        self.scribe.tell(Told {
+            changes: vec![Change::StreamOpened { stream, codecs }],
+            events: Vec::new(),
+        });
         let writer = SegmentWriter::open(grant, key, start, self.store.sink());
         keeping.open += 1;
         keeping.streams.insert(
@@ -324,11 +330,8 @@ impl Keeping {
         let wrapped = keys.wrap(&key)?;
         self.keys.insert(leg, key);
         let began = *self.began.get_or_insert_with(clock::wall);
-        let recording = NewRecording {
-            began,
-            scope: self.policy.scope,
-            retention: self.policy.retention,
-        };
+        let recording =
+            NewRecording { began, scope: self.policy.scope, retention: self.policy.retention };
         Ok(Permitted { recording, key: wrapped })
     }
 

@@ -158,6 +158,14 @@ impl Catalog {
         self.ask(Work::MarkUnsent(rows)).await.map(drop)
     }
 
+    /// Takes an event that can never be published out of the way of the others.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn set_aside(&self, row: u64, reason: String) -> Result<(), CommitError> {
+        self.ask(Work::SetAside { row, reason }).await.map(drop)
+    }
+
     /// Removes events that were acknowledged before `before`, a few at a time so that nobody
     /// waits for it. Returns how many.
     ///

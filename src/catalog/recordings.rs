@@ -144,7 +144,7 @@ impl Reader {
 
     fn streams(&self, recording: RecordingId) -> Result<Vec<UnfinishedStream>, QueryError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key
+            "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key, codecs
              FROM stream WHERE recording = ?1 ORDER BY stream",
         )?;
         let rows = statement.query_and_then([recording.0.as_bytes()], |row| {
@@ -158,6 +158,7 @@ impl Reader {
                     evidence_digest: Digest(row.get(3)?),
                     granted: Timestamp::from_micros(row.get(4)?),
                     withdrawn: time(row, 5)?,
+                    codecs: row.get(7)?,
                 },
                 key: row.get::<_, Option<String>>(6)?.as_deref().map(wrapped_form).transpose()?,
             })

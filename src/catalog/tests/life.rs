@@ -70,7 +70,11 @@ fn segment(n: u64, index: u32, result: SegmentEnd) -> Change {
         bytes: 4096,
         sha256: Digest::of(b"file"),
         key: "0123456789abcdef".parse().unwrap(),
-        location: SegmentLocation::new(at(n, 0), stream, index),
+        location: SegmentLocation::parse(&format!(
+            "2026/11/21/{}/{}-{index}.seg",
+            stream.recording, stream.index
+        ))
+        .unwrap(),
         result,
     };
     Change::SegmentSealed { segment, manifest: Some(Digest::of(b"manifest")) }
