@@ -123,7 +123,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("ASSENT_NATS_SERVER") {
         return named.into();
     }
