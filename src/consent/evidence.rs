@@ -401,3 +401,39 @@ struct Envelope {
     evidence: Value,
     signature: String,
 }
+
+/// Decisions for the tests of this crate; outside of it only the permission machine makes them.
+#[cfg(test)]
+pub(crate) mod sample {
+    use std::time::Duration;
+
+    use crate::consent::policy::{Basis, Gate};
+    use crate::consent::{Answer, Decision, DecisionFacts, MediaTransport, Outcome};
+    use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
+    use crate::time::Timestamp;
+
+    /// A standing permission of the caller, told apart by `n`.
+    pub(crate) fn facts(n: u64, party_ref: PartyRef) -> DecisionFacts {
+        DecisionFacts {
+            call: CallId(uuid::Uuid::from_u128(u128::from(n))),
+            recording: RecordingId(uuid::Uuid::from_u128(u128::from(n) | 1 << 100)),
+            leg: Leg::Caller,
+            party_ref,
+            transport: MediaTransport::Rtp,
+            policy: "default".into(),
+            policy_digest: Digest::of(b"policy"),
+            basis: Basis::Consent,
+            gate: Gate::Standing,
+            purposes: vec!["quality".into(), "training".into()],
+            controller: "Example GmbH".into(),
+            notices: Vec::new(),
+            answer: Answer::Standing { agreement: "agreement-2026".into() },
+            outcome: Outcome::Granted,
+            time: Timestamp::from_micros(1_795_298_400_000_000).plus(Duration::from_secs(n)),
+        }
+    }
+
+    pub(crate) fn decision(facts: DecisionFacts) -> Decision {
+        Decision { facts }
+    }
+}
