@@ -75,9 +75,9 @@ pub struct Stamp {
 pub enum Pushed {
     /// It waits for its turn.
     Kept,
-    /// One with the same sequence number waits already; this one is dropped.
+    /// It waits already; this copy is dropped.
     Duplicate,
-    /// Its place has been passed, by itself or by later ones; it is dropped.
+    /// Its place has been passed by later ones, or is another packet's; it is dropped.
     Late,
 }
 
@@ -108,6 +108,7 @@ pub struct Timeline<T> {
 
 struct Waiting<T> {
     arrival: i64,
+    timestamp: u32,
     /// The timestamp counted on within its span, in ticks.
     media: i64,
     span: u64,
@@ -162,17 +163,17 @@ impl<T> Timeline<T> {
     pub fn push(&mut self, stamp: Stamp, item: T) -> Pushed {
         let arrival = self.ticks_at(stamp.arrival);
         let (mut order, mut media, mut span) = self.follow(stamp, arrival);
-        if self.passed.is_some_and(|passed| order <= passed) {
-            if !self.source.as_mut().is_some_and(|source| source.restarts(stamp.sequence)) {
-                return Pushed::Late;
+        if let Some(taken) = self.taken(order, stamp.timestamp) {
+            if taken == Pushed::Duplicate
+                || !self.source.as_mut().is_some_and(|source| source.restarts(stamp.sequence))
+            {
+                return taken;
             }
             (order, media, span) = self.begin(stamp, arrival);
         }
-        if self.waiting.contains_key(&order) {
-            return Pushed::Duplicate;
-        }
         self.now = self.now.max(arrival);
-        self.waiting.insert(order, Waiting { arrival, media, span, marker: stamp.marker, item });
+        let Stamp { timestamp, marker, .. } = stamp;
+        self.waiting.insert(order, Waiting { arrival, timestamp, media, span, marker, item });
         Pushed::Kept
     }
 
@@ -187,6 +188,15 @@ impl<T> Timeline<T> {
     /// The next packet in order, whether it has waited or not: for the end of the stream.
     pub fn drain(&mut self) -> Option<Placed<T>> {
         self.place_first()
+    }
+
+    /// Why there is no place for a packet: it has been passed, or another packet has it.
+    fn taken(&self, order: (u64, i64), timestamp: u32) -> Option<Pushed> {
+        if self.passed.is_some_and(|passed| order <= passed) {
+            return Some(Pushed::Late);
+        }
+        let waiting = self.waiting.get(&order)?;
+        Some(if waiting.timestamp == timestamp { Pushed::Duplicate } else { Pushed::Late })
     }
 
     fn ticks_at(&self, at: Timestamp) -> i64 {
@@ -370,7 +380,7 @@ mod tests {
         let again = |n: u32| Stamp { timestamp: n * 160 + 99, ..sent(n - 200, 4000, 0) };
         let stamps: Vec<_> = (0..200).map(|n| sent(n, 0, 0)).chain((200..400).map(again)).collect();
         let out = placed(&stamps);
-        assert!(out.len() >= 200 + 200 - RESTART as usize);
+        assert_eq!(out.len(), 400 - (RESTART as usize - 1));
         assert!(out.iter().all(|(index, position)| *position == 20 * *index as i64));
     }
 
