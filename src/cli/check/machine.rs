@@ -10,7 +10,10 @@ use rustix::fs::{Access, access};
 use super::Finding;
 use crate::call::message::Transport;
 use crate::config::{Config, EXAMPLE_CONTROLLER, Host, Mode, NatsAuth, PortRange};
-use crate::control::{ClaimError, DataFolder};
+use crate::control::{self, AskError, Command, Reply};
+
+/// How long a running agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at all of it.
 pub(super) fn look(config: &Config) -> Vec<Finding> {
@@ -33,14 +36,16 @@ fn data_folder(config: &Config, findings: &mut Vec<Finding>) -> bool {
     if !there {
         return false;
     }
-    match DataFolder::claim(&config.data) {
-        Err(ClaimError::Taken { pid, .. }) => {
-            let pid = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
-            findings.push(Finding::ok("agent", format!("one runs on this data folder{pid}")));
-            true
+    let asked = control::ask(&config.control_socket(), Command::Status {}, PATIENCE);
+    let said = match asked {
+        Ok(Reply::Status(status)) => {
+            format!("one runs on this data folder, process {}", status.pid)
         }
-        Ok(_) | Err(ClaimError::Unusable { .. }) => false,
-    }
+        Err(AskError::NoAgent { .. }) => return false,
+        Ok(_) | Err(_) => "one runs on this data folder".to_owned(),
+    };
+    findings.push(Finding::ok("agent", said));
+    true
 }
 
 fn writable(what: &str, path: &Path) -> Finding {
