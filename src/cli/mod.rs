@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 found something wrong, 64 bad arguments or configuration, 69
 //! something needed is unavailable.
 
+pub mod call;
 mod check;
 mod context;
 mod drain;

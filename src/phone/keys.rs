@@ -27,13 +27,14 @@ impl FromStr for Press {
         let (Some(key), None) = (keys.next(), keys.next()) else { return Err(bad()) };
         let key = key.to_ascii_uppercase();
         event_code(key).ok_or_else(bad)?;
-        let at = parse_span(at).ok_or_else(bad)?;
+        let at = span_from_text(at).ok_or_else(bad)?;
         Ok(Self { key, at })
     }
 }
 
 /// Reads `4s`, `1.5s`, `500ms` or `2m`; at most a day.
-pub(super) fn parse_span(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn span_from_text(text: &str) -> Option<Duration> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 0.001),
         None => match text.strip_suffix('s') {

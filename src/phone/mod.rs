@@ -7,7 +7,9 @@
 mod call;
 mod dialog;
 mod keys;
+mod live;
 mod packets;
+mod ring;
 mod sound;
 mod target;
 mod voice;
@@ -24,8 +26,8 @@ use tokio::sync::mpsc;
 use crate::rtp::Codec;
 
 pub use call::{Call, Phone};
-pub use keys::{BadPress, Press};
-pub use sound::{BadSound, Sound};
+pub use keys::{BadPress, Press, span_from_text};
+pub use sound::{BadSound, Sound, Then};
 pub use target::{BadTarget, Target};
 
 /// Who a phone is.

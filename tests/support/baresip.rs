@@ -117,7 +117,7 @@ impl Baresip {
         let account = format!(
             "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs={}\n",
             config.user,
-            config.codecs.join(","),
+            config.codecs.iter().map(|name| codec(name)).collect::<Vec<_>>().join(","),
         );
         std::fs::write(folder.path().join("accounts"), account).expect("an account");
         std::fs::write(folder.path().join("contacts"), "").expect("no contacts");
@@ -262,6 +262,18 @@ impl Baresip {
             self.events.push_back(serde_json::from_slice(text).unwrap_or_default());
             self.received.drain(..=end);
         }
+    }
+}
+
+/// A codec as an account names it: one without its rate is taken for 8 kHz, and one that is not
+/// known is left out, which in the end allows all of them.
+fn codec(name: &str) -> &str {
+    match name {
+        "pcmu" => "PCMU/8000/1",
+        "pcma" => "PCMA/8000/1",
+        "g722" => "G722/16000/1",
+        "opus" => "opus/48000/2",
+        _ => panic!("no codec of baresip's: {name}"),
     }
 }
 
