@@ -1,15 +1,31 @@
 //! The public face of the edge: binding, the handle that takes commands, and the events.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use crate::call::message::{
     Answered, ClientTxn, Headers, Incoming, Request, Response, ServerTxn, Transport, Unanswered,
 };
-use crate::sip::{Counters, Listen, SipConfig};
+use crate::sip::alarms::Alarms;
+use crate::sip::arrival::Intake;
+use crate::sip::core::Core;
+use crate::sip::links::Links;
+use crate::sip::names::Names;
+use crate::sip::outbox::Outbox;
+use crate::sip::secret::Secret;
+use crate::sip::table::Table;
+use crate::sip::tcp::{self, ConnectionIds};
+use crate::sip::{Counters, Listen, SipConfig, udp};
+
+/// Messages that wait for the core. When it is full, the operating system's buffers fill, and
+/// then peers wait or lose datagrams.
+const ARRIVALS: usize = 1024;
 
 /// Opens the sockets.
 #[derive(Debug)]
@@ -22,9 +38,89 @@ impl Endpoint {
     /// # Errors
     /// [`BindError`] when an entry cannot be bound; nothing stays open then.
     pub fn bind(config: SipConfig) -> Result<(Sip, mpsc::Receiver<SipEvent>), BindError> {
-        let _ = config;
-        todo!()
+        let secret = Secret::draw().map_err(|_| BindError::NoRandomness)?;
+        let (sockets, listeners) = open(&config)?;
+        let names = Arc::new(Names { listeners, advertise: config.advertise });
+        let counters = Arc::new(Counters::default());
+        let (arrivals, inbound) = mpsc::channel(ARRIVALS);
+        let intake = Intake {
+            arrivals,
+            peers: Arc::new(config.peers),
+            secret: Arc::new(secret),
+            counters: counters.clone(),
+            parsing: Intake::parsing(&config.limits),
+            limits: config.limits,
+            product: config.product.into(),
+        };
+        let ids = Arc::new(ConnectionIds::default());
+        let room = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let mut readers = JoinSet::new();
+        let mut out = Vec::new();
+        for (at, socket) in sockets.into_iter().enumerate() {
+            match socket {
+                Socket::Udp(socket) => {
+                    let socket = Arc::new(socket);
+                    out.push(Some(socket.clone()));
+                    readers.spawn(udp::read(socket, at, intake.clone()));
+                }
+                Socket::Tcp(listener) => {
+                    out.push(None);
+                    let (ids, room) = (ids.clone(), room.clone());
+                    readers.spawn(tcp::accept(listener, ids, room, intake.clone()));
+                }
+            }
+        }
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::channel(config.limits.events.max(1));
+        let core = Core {
+            layer: Core::layer(config.timing),
+            table: Table::default(),
+            alarms: Alarms::default(),
+            outbox: Outbox::new(events.clone(), config.limits.transactions.saturating_mul(4)),
+            names: names.clone(),
+            secret: intake.secret.clone(),
+            counters: counters.clone(),
+            product: intake.product.clone(),
+            limits: config.limits,
+            lifetime: config.timing.t1 * 64,
+            draining: None,
+            branches: 0,
+            links: Links::new(out, ids, names.clone(), intake),
+        };
+        tokio::spawn(core.run(orders, inbound, events, readers));
+        Ok((Sip { commands, shared: Arc::new(Shared { names, counters }) }, receiver))
     }
+}
+
+enum Socket {
+    Udp(UdpSocket),
+    Tcp(TcpListener),
+}
+
+fn open(config: &SipConfig) -> Result<(Vec<Socket>, Vec<Listen>), BindError> {
+    if config.listen.is_empty() {
+        return Err(BindError::Nothing);
+    }
+    let (mut sockets, mut bound) = (Vec::new(), Vec::new());
+    for listen in &config.listen {
+        let os = |source: io::Error| BindError::Os { listen: *listen, source };
+        let (socket, addr) = match listen.transport {
+            Transport::Udp => {
+                let socket = udp::bind(listen.addr, config.limits.receive_buffer).map_err(os)?;
+                let addr = socket.local_addr().map_err(os)?;
+                (Socket::Udp(socket), addr)
+            }
+            Transport::Tcp => {
+                let socket = tcp::bind(listen.addr).map_err(os)?;
+                let addr = socket.local_addr().map_err(os)?;
+                (Socket::Tcp(socket), addr)
+            }
+            Transport::Tls => return Err(BindError::Unsupported(*listen)),
+        };
+        sockets.push(socket);
+        bound.push(Listen { transport: listen.transport, addr });
+    }
+    Ok((sockets, bound))
 }
 
 /// Why the edge could not start. Each says which entry, why, and the remedy.
@@ -42,6 +138,9 @@ pub enum BindError {
     /// This build cannot do it.
     #[error("cannot listen on {0}: TLS is not available yet; use udp: or tcp:")]
     Unsupported(Listen),
+    /// The operating system has no random numbers, and without them nothing here is safe.
+    #[error("the operating system gives no random numbers; make getrandom(2) work")]
+    NoRandomness,
     /// There was no entry.
     #[error("there is nothing to listen on; name at least one address in sip.listen")]
     Nothing,
@@ -115,9 +214,9 @@ pub struct Sip {
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) listeners: Vec<Listen>,
-    pub(super) counters: Arc<Counters>,
+struct Shared {
+    names: Arc<Names>,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug)]
@@ -164,14 +263,13 @@ impl Sip {
     /// `sip:[2001:db8::1]:5060;transport=tcp`.
     #[must_use]
     pub fn contact(&self, transport: Transport, remote: SocketAddr) -> String {
-        let _ = (transport, remote);
-        todo!()
+        self.shared.names.contact(transport, remote)
     }
 
     /// The sockets as they were really bound, in the order of the configuration.
     #[must_use]
     pub fn listeners(&self) -> &[Listen] {
-        &self.shared.listeners
+        &self.shared.names.listeners
     }
 
     /// What the edge has seen and done.

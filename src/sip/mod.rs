@@ -10,10 +10,29 @@
 //!  sockets, writers <── bytes ──────┘  ^────────── Command ── Sip <──────────────────┘
 //! ```
 
+mod alarms;
+mod arrival;
+mod check;
+mod command;
 mod config;
+mod core;
 mod counters;
+mod decode;
+mod encode;
 mod endpoint;
+mod framer;
+mod links;
+mod names;
+mod outbox;
 mod peers;
+mod receive;
+mod refuse;
+mod secret;
+mod table;
+mod tcp;
+mod text;
+mod udp;
+mod via;
 
 pub use config::{Advertise, BadAdvertise, BadListen, Limits, Listen, SipConfig, Timing};
 pub use counters::{Count, Counters, MethodCount};
