@@ -230,7 +230,9 @@ impl Reader<'_> {
     async fn linger(self) {
         const AT_MOST: Duration = Duration::from_secs(1);
         let Self { mut stream, writer, .. } = self;
+        // Without senders, the writer ends its side behind the answer.
         drop(writer);
+        let _ = self.intake.arrivals.send(Arrival::Closed(self.id)).await;
         let mut rest = vec![0; 16_384];
         let drain = async { while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
         let _ = timeout(AT_MOST, drain).await;
