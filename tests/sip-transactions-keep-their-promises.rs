@@ -121,6 +121,18 @@ async fn a_refusal_is_repeated_until_its_ack_and_reported_when_none_comes() {
 }
 
 #[tokio::test]
+async fn a_request_that_nobody_answers_is_ended_by_the_edge() {
+    let mut edge = Edge::start();
+    let mut phone = Phone::to(edge.at(2)).await;
+    for text in [invite("quiet"), follow("quiet", "INFO", "x")] {
+        phone.say(&text).await;
+        edge.request().await;
+    }
+    let statuses = [phone.hear().await.status(), phone.hear().await.status()];
+    assert_eq!((statuses, phone.hear().await.status()), ([100, 500], 500));
+}
+
+#[tokio::test]
 async fn a_cancel_is_answered_and_reported_once_and_only_while_it_matters() {
     let mut edge = Edge::start();
     let mut phone = Phone::to(edge.at(1)).await;

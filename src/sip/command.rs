@@ -55,7 +55,7 @@ impl Core {
         }
     }
 
-    fn respond(&mut self, txn: ServerTxn, response: &Response) {
+    pub(super) fn respond(&mut self, txn: ServerTxn, response: &Response) {
         let serial = txn.0;
         let Some(key) = self.table.key(serial) else {
             return tracing::debug!(txn = serial, "a response to a transaction that is over");

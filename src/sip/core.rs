@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sipx_sip::transaction::ClientState;
+use sipx_sip::transaction::{ClientState, ServerState};
 use sipx_sip::{Message, Output, Reliability, Timers, TransactionLayer, TuEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::call::message::{Hop, ServerTxn, Transport, Unanswered};
+use crate::call::message::{Hop, Response, ServerTxn, Transport, Unanswered};
 use crate::clock;
 use crate::sip::alarms::{Alarm, Alarms};
 use crate::sip::arrival::{Arrival, Channel};
@@ -142,16 +142,22 @@ impl Core {
                         self.forget(serial);
                     }
                 }
-                Alarm::Forgotten => {
-                    use sipx_sip::transaction::ServerState::{Proceeding, Trying};
-                    if matches!(self.layer.server_state(&key), Some(Trying | Proceeding)) {
-                        tracing::error!(txn = serial, "a request was never answered; dropped it");
-                        self.layer.abandon(&key);
-                        self.forget(serial);
-                    }
-                }
+                Alarm::Forgotten => self.forgotten(serial),
             }
         }
+    }
+
+    /// The call machine has not said a word about a request for the life of a transaction. Its
+    /// fault, but not one that may fill the table: 17.2 gives such a transaction no timer.
+    fn forgotten(&mut self, serial: u64) {
+        let Some(key) = self.table.key(serial) else { return };
+        let state = self.layer.server_state(&key);
+        let answered = self.table.server(serial).is_none_or(|server| server.tag.is_some());
+        if answered || !matches!(state, Some(ServerState::Trying | ServerState::Proceeding)) {
+            return;
+        }
+        tracing::error!(txn = serial, "the call machine never answered a request");
+        self.respond(ServerTxn(serial), &Response::new(500, None));
     }
 
     /// Does what a transaction says, in its order.

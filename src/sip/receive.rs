@@ -112,10 +112,9 @@ impl Core {
         let serial = self.table.insert_server(key, server);
         self.counters.transactions.set(self.table.len());
         self.perform(serial, outputs, Sending::First);
+        self.alarms.set(serial, Alarm::Forgotten, clock::now() + self.lifetime);
         if invite {
             self.trying(serial);
-        } else {
-            self.alarms.set(serial, Alarm::Forgotten, clock::now() + self.lifetime);
         }
         self.outbox.offer(SipEvent::Request { txn: ServerTxn(serial), request: incoming });
     }

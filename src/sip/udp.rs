@@ -26,7 +26,7 @@ pub(super) fn bind(addr: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     if socket.set_recv_buffer_size(buffer).is_err()
         || socket.recv_buffer_size().is_ok_and(|granted| granted < buffer)
     {
-        tracing::debug!(%addr, asked = buffer, "the receive buffer is smaller than asked for; raise net.core.rmem_max");
+        tracing::info!(%addr, asked = buffer, "the receive buffer is smaller than asked for; raise net.core.rmem_max");
     }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
