@@ -38,7 +38,7 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The recordings in progress.
 pub(super) struct Keeper {
-    store: SegmentStore,
+    store: Arc<SegmentStore>,
     keys: Arc<dyn KeyStore>,
     scribe: Scribe,
     counters: Arc<Counters>,
@@ -85,7 +85,7 @@ enum MediaState {
 
 impl Keeper {
     pub(super) fn new(
-        store: SegmentStore,
+        store: Arc<SegmentStore>,
         keys: Arc<dyn KeyStore>,
         scribe: Scribe,
         counters: Arc<Counters>,
@@ -200,7 +200,7 @@ impl Keeper {
             changes: vec![Change::StreamOpened { stream, codecs }],
             events: Vec::new(),
         });
-        let writer = SegmentWriter::open(grant, key, start, self.store.sink());
+        let writer = SegmentWriter::open(grant, key, start, self.store.sink(stream));
         keeping.open += 1;
         keeping.streams.insert(
             leg.stream(),

@@ -22,5 +22,5 @@ mod start;
 mod stop;
 mod tell;
 
-pub use start::{Agent, StartError};
+pub use start::{Agent, Blame, StartError};
 pub use stop::run;

@@ -279,7 +279,7 @@ pub struct RecordingDetail {
 }
 
 /// A permitted stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamRow {
     /// Its place.
     pub stream: StreamIndex,

@@ -225,7 +225,9 @@ impl Reader {
     pub fn outbox_status(&self) -> Result<OutboxStatus, QueryError> {
         let unsent: i64 = self
             .db
-            .prepare_cached("SELECT count(*) FROM outbox WHERE acknowledged IS NULL AND set_aside IS NULL")?
+            .prepare_cached(
+                "SELECT count(*) FROM outbox WHERE acknowledged IS NULL AND set_aside IS NULL",
+            )?
             .query_row([], |row| row.get(0))?;
         let oldest: Option<i64> = self
             .db

@@ -46,7 +46,10 @@ pub(super) enum Work {
     },
     MarkSent(Vec<Sent>),
     MarkUnsent(Vec<u64>),
-    SetAside { row: u64, reason: String },
+    SetAside {
+        row: u64,
+        reason: String,
+    },
     Prune(Timestamp),
     Close,
     #[cfg(test)]
