@@ -413,6 +413,70 @@ async fn a_stream_that_takes_our_subjects_is_named_as_the_trouble() {
     assert_whole(&server, &outbox).await;
 }
 
+fn like_ours() -> stream::Config {
+    stream::Config {
+        name: "ASSENT_EVENTS".into(),
+        subjects: vec!["assent.v1.*.*.*.*".into()],
+        discard: stream::DiscardPolicy::New,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_full_holds_events_up_and_loses_none() {
+    let server = Server::start();
+    let theirs = stream::Config { max_messages: 10, ..like_ours() };
+    context(&server).await.create_stream(theirs).await.unwrap();
+    let outbox = Memory::new(origin());
+    commit_calls(&outbox, 10);
+    let bus = start(&server, &outbox);
+    let told = |now: &BusStatus| {
+        now.last_error.as_ref().is_some_and(|text| text.contains("maximum messages"))
+    };
+    status(&bus, "told", told).await;
+    assert_eq!(outbox.unsent_now(), 30);
+
+    context(&server).await.update_stream(like_ours()).await.unwrap();
+    all_sent(&outbox).await;
+    assert_whole(&server, &outbox).await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_stream_finds_too_large_is_set_aside() {
+    let server = Server::start();
+    let theirs = stream::Config { max_message_size: 900, ..like_ours() };
+    context(&server).await.create_stream(theirs).await.unwrap();
+    let outbox = Memory::new(origin());
+    let wide = "ü".repeat(128);
+    let large = AgentDegraded { component: wide.as_str().into(), effect: wide.as_str().into() };
+    let large = outbox.commit(Draft::new(large));
+    outbox.commit(Draft::new(AgentReady { version: "1".into() }));
+    let bus = start(&server, &outbox);
+    all_sent(&outbox).await;
+    let aside = outbox.set_aside_now();
+    assert_eq!(aside.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [large.id]);
+    assert!(aside[0].1.contains("max_msg_size"), "{}", aside[0].1);
+    let status = status(&bus, "up", BusStatus::is_connected).await;
+    assert!(status.warnings.join("").contains("900 bytes"));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_and_found_again() {
+    let server = Server::start();
+    let outbox = Memory::new(origin());
+    let bus = start(&server, &outbox);
+    commit_calls(&outbox, 200);
+    until("some are sent", async || outbox.unsent_now() < 800).await;
+    server.signal("STOP");
+    commit_calls(&outbox, 50);
+    status(&bus, "given up", |now| now.link == LinkStatus::Down).await;
+    server.signal("CONT");
+    all_sent(&outbox).await;
+    assert_whole(&server, &outbox).await;
+    // What the server had read before it hung and what came again are one to it.
+    assert_eq!(stored(&server).await.len(), outbox.ids().len());
+}
+
 #[tokio::test]
 async fn a_server_without_jetstream_is_told_from_one_that_is_away() {
     let mut server = Server::absent();
