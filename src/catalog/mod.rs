@@ -104,10 +104,7 @@ impl Catalog {
         let writer = Writer::new(db, identity, progress, announce);
         std::thread::Builder::new()
             .name("catalog".into())
-            .spawn(move || {
-                writer.run(&inbox);
-                drop(lock);
-            })
+            .spawn(move || writer.run(&inbox, lock))
             .map_err(|why| OpenError::Storage { path: path.clone(), why: why.to_string() })?;
         let (idle, readers) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(READERS)));
         Ok(Self { shared: Arc::new(Shared { path, requests, outbox, idle, readers }) })

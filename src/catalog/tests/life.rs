@@ -301,3 +301,28 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+/// However many recordings there are, none of these walks all of them.
+#[test]
+fn every_search_goes_through_an_index() {
+    let scratch = Scratch::new();
+    let reader = scratch.reader();
+    let (party, call) = (Some(party(1)), Some(call(1)));
+    let (from, state, policy) =
+        (Some(at(1, 0)), Some(RecordingState::Sealed), Some("default".to_owned()));
+    let all = Filter::default();
+    let rare = Some(RecordingState::Capturing);
+    for (filter, through) in [
+        (Filter { party, ..all.clone() }, "PRIMARY KEY"),
+        (Filter { party, from, state, policy: policy.clone(), ..all.clone() }, "PRIMARY KEY"),
+        (Filter { call, from, state, ..all.clone() }, "recording_call"),
+        (Filter { from, ..all.clone() }, "recording_began"),
+        (all.clone(), "recording_began"),
+        (Filter { from, state, ..all.clone() }, "recording_state"),
+        (Filter { state: rare, policy: policy.clone(), ..all.clone() }, "recording_state"),
+        (Filter { state, policy, from, ..all }, "recording_policy"),
+    ] {
+        let plan = reader.plan(&filter).unwrap();
+        assert!(plan[0].contains(through), "{filter:?}: {plan:#?}");
+    }
+}
