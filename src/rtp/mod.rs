@@ -6,8 +6,8 @@ mod rewrite;
 pub mod rtcp;
 pub mod sequence;
 mod session;
-pub mod timeline;
 mod telephone_event;
+pub mod timeline;
 
 pub use packet::{FIXED_HEADER, NotRtp, RtpPacket};
 pub use reception::{Arrival, Reception, ReceptionReport};
