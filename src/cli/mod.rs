@@ -9,15 +9,20 @@ mod context;
 mod drain;
 mod events;
 mod evidence;
+mod export;
 mod failure;
 mod keys;
 mod list;
 mod logging;
+mod note;
 mod output;
 mod policy_words;
+mod proof;
 mod receipt;
+mod segments;
 mod show;
 mod status;
+mod verify;
 mod when;
 
 use std::ffi::OsString;
@@ -96,6 +101,10 @@ Examples:
     List(list::Arguments),
     /// Show one recording: its parties, permissions, segments and gaps
     Show(show::Arguments),
+    /// Export a recording as audio
+    Export(export::Arguments),
+    /// Read segments, manifests and evidence back and prove them
+    Verify(verify::Arguments),
     /// Show the permission receipts of a recording
     Evidence(evidence::Arguments),
     /// Show the events as they are stored and published
@@ -148,6 +157,8 @@ fn dispatch(
         Command::Check(arguments) => check::run(&arguments, context, output),
         Command::List(arguments) => list::run(&arguments, context, output),
         Command::Show(arguments) => show::run(&arguments, context, output),
+        Command::Export(arguments) => export::run(&arguments, context, output),
+        Command::Verify(arguments) => verify::run(&arguments, context, output),
         Command::Evidence(arguments) => evidence::run(&arguments, context, output),
         Command::Events(arguments) => events::run(&arguments, context, output),
         Command::Status => status::run(context, output),
