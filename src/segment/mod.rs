@@ -12,6 +12,8 @@ mod recover;
 mod sink;
 mod store;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod verify;
 mod writer;
 

@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_preamble_is_that_of_rtptools() {
         let bytes = preamble("192.0.2.7:4000").encode();
-        assert_eq!(&bytes[..29], b"#!rtpplay1.0 192.0.2.7/4000\n\x6a");
+        assert_eq!(&bytes[..28], b"#!rtpplay1.0 192.0.2.7/4000\n");
         assert_eq!(bytes.len(), 28 + FILE_HEADER);
         let seconds = preamble("192.0.2.7:4000").start.as_micros() / MICROS;
         assert_eq!(bytes[28..32], (seconds as u32).to_be_bytes());

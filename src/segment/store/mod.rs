@@ -53,7 +53,7 @@ pub struct SegmentStore {
 #[derive(Debug)]
 pub enum StoreReport {
     /// A segment and its manifest are written and synced.
-    Sealed(SealedSegment),
+    Sealed(Box<SealedSegment>),
     /// A segment could not be written to its end, and its stream is written no further.
     Failed(FailedSegment),
     /// The disk did not take what was written before. What was reported sealed earlier is safe.

@@ -17,7 +17,7 @@ pub(super) struct Syncer {
 }
 
 enum Order {
-    Report(StoreReport),
+    Report(Box<StoreReport>),
     /// Sync; then report.
     Sync(Vec<StoreReport>),
 }
@@ -36,7 +36,7 @@ impl Syncer {
             std::thread::Builder::new().name("segment-sync".to_owned()).spawn(move || {
                 for order in received {
                     match order {
-                        Order::Report(now) => report(now),
+                        Order::Report(now) => report(*now),
                         Order::Sync(then) => {
                             let synced = rustix::fs::syncfs(&folder);
                             done.store(false, Ordering::Release);
@@ -54,7 +54,7 @@ impl Syncer {
     /// Reports at once.
     pub(super) fn report(&self, now: StoreReport) {
         // The thread ends only after this half of the channel.
-        let _ = self.orders.send(Order::Report(now));
+        let _ = self.orders.send(Order::Report(Box::new(now)));
     }
 
     /// Whether a sync is under way: another one is better begun after it.

@@ -1,6 +1,7 @@
 //! The thread that writes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -154,8 +155,8 @@ impl Worker {
         let Begins { head, failed } = *begins;
         let name = head.name;
         let id = name.stream;
-        if !self.streams.contains_key(&sink) {
-            self.streams.insert(sink, Stream { id, failed, open: None });
+        if let Entry::Vacant(new) = self.streams.entry(sink) {
+            new.insert(Stream { id, failed, open: None });
             self.recordings.entry(id.recording).or_default().streams += 1;
         }
         if self.streams.get(&sink).is_some_and(Stream::is_dead) {
@@ -212,11 +213,8 @@ impl Worker {
                 recording.head = Head::Known(Some(digest));
                 StoreCounters::add(&self.shared.counters.segments_sealed, 1);
                 let location = location(name);
-                self.waiting.push(StoreReport::Sealed(SealedSegment {
-                    manifest,
-                    digest,
-                    location,
-                }));
+                let sealed = SealedSegment { manifest, digest, location };
+                self.waiting.push(StoreReport::Sealed(Box::new(sealed)));
             }
             Err(error) => self.fail(sink, name, error),
         }
