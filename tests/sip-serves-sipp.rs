@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::process::{Command, Stdio};
 
 use assent::call::message::{Method, Response, Transport};
-use assent::sip::{Listen, SipEvent};
+use assent::sip::Listen;
 use wire::Edge;
 
 const CALLS: usize = 200;
@@ -60,25 +60,25 @@ async fn a_repeated_invite_of_sipp_is_one_call() {
         let handle = edge.sip.clone();
         let busy = async {
             let mut calls = HashSet::new();
-            loop {
-                match edge.event().await {
-                    SipEvent::Request { txn, request } => {
-                        assert_eq!(request.method, Method::Invite);
-                        assert!(calls.insert(request.call_id), "heard twice");
-                        edge.sip.respond(txn, Response::new(180, Some("ours".to_owned())));
-                        edge.sip.respond(txn, Response::new(486, Some("ours".to_owned())));
-                    }
-                    other => panic!("{other:?}"),
-                }
-                if calls.len() == CALLS {
-                    return edge;
-                }
+            let mut waiting = Vec::new();
+            while calls.len() < CALLS {
+                let (txn, request) = edge.request().await;
+                assert_eq!(request.method, Method::Invite);
+                assert!(calls.insert(request.call_id), "heard twice");
+                waiting.push(txn);
             }
+            // Nobody is told the end before everybody has asked twice.
+            while edge.sip.counters().retransmissions_in.load() < CALLS as u64 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            for txn in waiting {
+                edge.sip.respond(txn, Response::new(486, Some("ours".to_owned())));
+            }
+            edge
         };
         let (mut edge, ()) = tokio::join!(busy, sipp("edge-repeated-invite.xml", listen));
         edge.no_event();
         let counters = handle.counters();
         assert!(counters.requests_in().of(&Method::Invite) >= 2 * CALLS as u64);
-        assert!(counters.retransmissions_in.load() >= CALLS as u64);
     }
 }
