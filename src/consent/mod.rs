@@ -2,7 +2,10 @@
 //! follows from it. Pure: no clock, no socket, no file.
 
 mod decision;
+pub mod evidence;
 mod grant;
+pub mod machine;
+mod party;
 pub mod policy;
 
 pub use decision::{

@@ -63,3 +63,16 @@ pub enum SdpError {
     #[error("the answer refuses the audio stream")]
     Refused,
 }
+
+impl SdpError {
+    /// The status that refuses a request with this description: 400 for what does not parse, 413
+    /// for what is too large, 488 for what cannot be served (RFC 3261, 21.4).
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            SdpError::TooLarge => 413,
+            SdpError::Syntax(_) => 400,
+            _ => 488,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The agent: wires the tasks together, takes calls until it is told to stop, drains, shuts down.
+//!
+//! ```text
+//!              SIP edge ──events──▶ core (one task, every call's machine) ◀──reports── media threads
+//!                 ▲ ◀──commands──────┘   │ facts, decisions       └──commands──▶     │ packets
+//!                 │                      ▼                                           ▼
+//!               peers                 scribe ─▶ catalog ─▶ outbox ─▶ NATS      segment writers ─▶ store
+//! ```
+
+mod admit;
+mod bus;
+mod core;
+mod counters;
+mod health;
+mod keeper;
+mod observe;
+mod outbox;
+mod ready;
+mod recovery;
+mod scribe;
+mod start;
+mod stop;
+mod tell;
+
+pub use start::{Agent, StartError};
+pub use stop::run;

@@ -1,0 +1,243 @@
+//! The one thread that writes: it takes what is waiting, makes one transaction of it, and answers
+//! only when that is durable.
+//!
+//! Each request has a savepoint of its own, so one that is refused takes nothing with it. When the
+//! transaction itself fails, all its requests fail, and the thread goes on with the next ones.
+
+use std::sync::mpsc::Receiver;
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use crate::catalog::decide::{Written, decide};
+use crate::catalog::outbox::{self, Sent};
+use crate::catalog::{Change, CommitError, DecisionEntry, Receipt, change};
+use crate::consent::Decision;
+use crate::consent::evidence::Head;
+use crate::event::{Draft, Origin};
+use crate::ids::EventId;
+use crate::keys::{ReferenceKey, SigningKey};
+use crate::time::Timestamp;
+
+/// The most requests of one transaction.
+const BATCH: usize = 512;
+
+/// Who writes, and with which keys.
+pub(super) struct Identity {
+    pub(super) origin: Origin,
+    pub(super) signing: SigningKey,
+    pub(super) signing_key: String,
+    pub(super) reference: ReferenceKey,
+}
+
+/// Something to do, and who wants to know.
+pub(super) struct Request {
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<Durable, CommitError>>,
+}
+
+/// What the writer can be asked for.
+pub(super) enum Work {
+    Decide(Box<DecisionEntry>),
+    Record {
+        changes: Vec<Change>,
+        events: Vec<Draft>,
+        at: Timestamp,
+    },
+    MarkSent(Vec<Sent>),
+    MarkUnsent(Vec<u64>),
+    Prune(Timestamp),
+    Close,
+    #[cfg(test)]
+    Run(Box<dyn FnOnce(&Connection) + Send>),
+}
+
+/// What work came to, inside a transaction that may still fail.
+enum Stored {
+    Decision(Box<Written>),
+    Events(Vec<EventId>),
+    Rows(u64),
+    Nothing,
+}
+
+/// What work came to, once nothing can take it back.
+pub(super) enum Durable {
+    Decision(Box<Receipt<Decision>>),
+    Events(Vec<EventId>),
+    Rows(u64),
+    Nothing,
+}
+
+impl Stored {
+    /// Called once the COMMIT has returned, and nowhere else: here receipts are made.
+    fn durable(self) -> Durable {
+        match self {
+            Stored::Decision(written) => {
+                let Written { decision, id, digest, .. } = *written;
+                Durable::Decision(Box::new(Receipt::new(decision, id, digest)))
+            }
+            Stored::Events(events) => Durable::Events(events),
+            Stored::Rows(rows) => Durable::Rows(rows),
+            Stored::Nothing => Durable::Nothing,
+        }
+    }
+}
+
+/// The writer's state between transactions: what is durable.
+pub(super) struct Writer {
+    db: Connection,
+    identity: Identity,
+    durable: Progress,
+    outbox: watch::Sender<u64>,
+}
+
+/// How far the chain and the outbox have come.
+#[derive(Clone, Copy)]
+pub(super) struct Progress {
+    pub(super) head: Head,
+    pub(super) outbox: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        db: Connection,
+        identity: Identity,
+        durable: Progress,
+        outbox: watch::Sender<u64>,
+    ) -> Self {
+        Self { db, identity, durable, outbox }
+    }
+
+    /// Serves until every handle is gone, or somebody closes the catalog.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        let mut closed = None;
+        while closed.is_none() {
+            let Ok(first) = requests.recv() else { break };
+            let mut batch = Vec::new();
+            let mut next = Some(first);
+            while let Some(request) = next.take() {
+                if matches!(request.work, Work::Close) {
+                    closed = Some(request.reply);
+                    break;
+                }
+                batch.push(request);
+                if batch.len() < BATCH {
+                    next = requests.try_recv().ok();
+                }
+            }
+            if !batch.is_empty() {
+                self.commit(batch);
+            }
+        }
+        // Whoever opens the database next finds it in one file; it is as sound without.
+        if let Err(why) = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::debug!(%why, "the catalog's log is left as it is");
+        }
+        drop(self.db);
+        if let Some(reply) = closed {
+            let _ = reply.send(Ok(Durable::Nothing));
+        }
+    }
+
+    /// One transaction. A caller that has gone away wants no answer.
+    fn commit(&mut self, batch: Vec<Request>) {
+        let mut progress = self.durable;
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut outcome = self.statement("BEGIN IMMEDIATE");
+        for Request { work, reply } in batch {
+            if let Err(why) = &outcome {
+                let _ = reply.send(Err(why.clone()));
+                continue;
+            }
+            let before = progress;
+            match self.within_savepoint(&mut progress, work) {
+                Ok(stored) => answers.push((reply, stored)),
+                Err(why) => {
+                    progress = before;
+                    outcome = self.undo_savepoint(&why);
+                    let _ = reply.send(Err(why));
+                }
+            }
+        }
+        if outcome.is_ok() {
+            outcome = self.statement("COMMIT");
+        }
+        match outcome {
+            Ok(()) => {
+                let grown = progress.outbox > self.durable.outbox;
+                self.durable = progress;
+                for (reply, stored) in answers {
+                    let _ = reply.send(Ok(stored.durable()));
+                }
+                if grown {
+                    self.outbox.send_replace(progress.outbox);
+                }
+            }
+            Err(why) => {
+                tracing::error!(%why, "the catalog cannot be written; nothing is permitted");
+                if !self.db.is_autocommit() {
+                    // If even this fails, so does the next BEGIN, and its requests with it.
+                    let _ = self.statement("ROLLBACK");
+                }
+                for (reply, _) in answers {
+                    let _ = reply.send(Err(why.clone()));
+                }
+            }
+        }
+    }
+
+    fn within_savepoint(&self, progress: &mut Progress, work: Work) -> Result<Stored, CommitError> {
+        self.statement("SAVEPOINT request")?;
+        let stored = self.carry_out(progress, work)?;
+        self.statement("RELEASE request")?;
+        Ok(stored)
+    }
+
+    /// Takes back one request. An error is that of the whole transaction, which SQLite gives up
+    /// after some failures.
+    fn undo_savepoint(&self, why: &CommitError) -> Result<(), CommitError> {
+        if self.db.is_autocommit() {
+            return Err(why.clone());
+        }
+        self.statement("ROLLBACK TO request")?;
+        self.statement("RELEASE request")
+    }
+
+    fn carry_out(&self, progress: &mut Progress, work: Work) -> Result<Stored, CommitError> {
+        let db = &self.db;
+        match work {
+            Work::Decide(entry) => {
+                let written = decide(db, &self.identity, progress.head, *entry)?;
+                progress.head = written.head;
+                progress.outbox = written.outbox;
+                Ok(Stored::Decision(Box::new(written)))
+            }
+            Work::Record { changes, events, at } => {
+                for change in &changes {
+                    change::apply(db, &self.identity, change)?;
+                }
+                let mut ids = Vec::with_capacity(events.len());
+                for draft in events {
+                    let (id, place) = outbox::append(db, draft, at, &self.identity.origin)?;
+                    progress.outbox = place;
+                    ids.push(id);
+                }
+                Ok(Stored::Events(ids))
+            }
+            Work::MarkSent(sent) => outbox::mark_sent(db, &sent).map(|()| Stored::Nothing),
+            Work::MarkUnsent(rows) => outbox::mark_unsent(db, &rows).map(|()| Stored::Nothing),
+            Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),
+            Work::Close => Ok(Stored::Nothing),
+            #[cfg(test)]
+            Work::Run(run) => {
+                run(db);
+                Ok(Stored::Nothing)
+            }
+        }
+    }
+
+    fn statement(&self, sql: &str) -> Result<(), CommitError> {
+        self.db.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}
