@@ -137,3 +137,44 @@ fn it_ends_when_the_other_side_does() {
     assert_eq!(report.outcome, Outcome::Completed { by: Side::Peer });
     callee.finish().expect_success();
 }
+
+#[test]
+fn the_command_tells_what_happens_and_how_it_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hears = folder.path().join("heard.wav");
+    let mut baresip = BaresipConfig::new("callee", 1_000).start();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_assent"))
+            .arg("call")
+            .args(arguments)
+            .output()
+            .expect("assent runs")
+    };
+    let told = run(&[
+        &baresip.uri(),
+        "--tone=440",
+        "--press=1@300ms",
+        "--for=1s",
+        "--codec=pcmu",
+        &format!("--hear={}", hears.display()),
+        "--json",
+    ]);
+    assert!(told.status.success(), "{told:?}");
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events.first(), Some(&"dialled"), "{text}");
+    for event in ["answered", "sound", "pressed", "hung-up"] {
+        assert!(events.contains(&event), "{event}: {text}");
+    }
+    assert_eq!(lines.last().map(|l| l["result"].clone()), Some("completed".into()));
+    baresip.wait_event("CALL_CLOSED", SOON);
+    assert!(Audio::read(&hears).level(0, 0.5, 0.9, 1_000.0) > 0.1);
+
+    let busy = Sipp::answers("uas-busy").start();
+    let told = run(&[&format!("sip:100@{}", busy.addr())]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("486 Busy Here"), "{told:?}");
+    assert_eq!(run(&["sip:100@127.0.0.1", "--press", "1"]).status.code(), Some(64));
+}

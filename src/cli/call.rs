@@ -2,18 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
 use crate::phone::{
     Call, Happening, Identity, Order, Outcome, Phone, PhoneEvent, Plan, Press, Report, Side, Sound,
     Target, Teller, span_from_text,
 };
 use crate::rtp::Codec;
 
-/// Makes a test call and prints what happens in it.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -27,76 +27,96 @@ Examples:
 
 Exit code: 0 answered, 1 turned down or given up, 64 wrong arguments,
 69 nobody there.")]
-pub struct CallArguments {
+pub(super) struct Arguments {
     /// Whom to call, over UDP: sip:100@127.0.0.1:5060
     #[arg(value_name = "URI")]
-    pub target: Target,
+    target: Target,
     /// A WAV file to say once the call is answered
     #[arg(long, value_name = "FILE.wav")]
-    pub play: Option<PathBuf>,
+    play: Option<PathBuf>,
     /// A tone to say, in hertz
     #[arg(long, value_name = "HZ", conflicts_with = "play", value_parser = tone)]
-    pub tone: Option<f32>,
+    tone: Option<f32>,
     /// A key to press this long after the answer, such as 1@4s; may be repeated
     #[arg(long, value_name = "KEY@TIME")]
-    pub press: Vec<Press>,
+    press: Vec<Press>,
     /// Hang up this long after the answer, such as 10s
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
-    pub lasts: Option<Duration>,
+    lasts: Option<Duration>,
     /// Give up when nobody has answered by then
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
-    pub ring: Duration,
+    ring: Duration,
     /// Where to write what is heard
     #[arg(long, value_name = "OUT.wav")]
-    pub hear: Option<PathBuf>,
+    hear: Option<PathBuf>,
     /// The codec to offer: pcmu, pcma, g722 or opus; may be repeated, best first [default: all]
     #[arg(long, value_name = "CODEC", value_parser = codec)]
-    pub codec: Vec<Codec>,
+    codec: Vec<Codec>,
     /// Who calls: a number or name
     #[arg(long, value_name = "USER", default_value = "assent-test")]
-    pub from: String,
+    from: String,
 }
 
-/// Makes the call; `json` prints one object a line.
-pub async fn run(arguments: CallArguments, json: bool) -> ExitCode {
-    match call(arguments, json).await {
-        Ok(report) => ExitCode::from(exit_code(&report.outcome)),
-        Err((code, problem)) => {
-            eprintln!("assent: {problem}");
-            ExitCode::from(code)
+pub(super) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(call(arguments, output))?;
+    if output.is_json() {
+        output.value(&report)?;
+    }
+    match &report.outcome {
+        Outcome::Completed { .. } => {}
+        Outcome::Refused { status, reason } => {
+            return Err(Failure::Failed(format!("not answered: {status} {reason}")));
+        }
+        Outcome::Cancelled => return Err(Failure::Failed("not answered: given up".to_owned())),
+        Outcome::Unreachable => {
+            return Err(Failure::Unavailable(
+                "nobody there; check the address, and that the far end takes calls from this \
+                 machine"
+                    .to_owned(),
+            ));
         }
     }
+    if !output.is_json() {
+        output.line(summary(&report))?;
+        if let Some(path) = &arguments.hear {
+            output.line(format!("What was heard: {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
-async fn call(arguments: CallArguments, json: bool) -> Result<Report, (u8, String)> {
+async fn call(arguments: &Arguments, output: &mut Output) -> Result<Report, Failure> {
     let says = match (&arguments.play, arguments.tone) {
-        (Some(path), _) => Sound::from_wav(path).map_err(|e| (64, e.to_string()))?,
+        (Some(path), _) => {
+            Sound::from_wav(path).map_err(|why| Failure::Usage(format!("--play: {why}")))?
+        }
         (None, Some(hz)) => Sound::Tone { hz },
         (None, None) => Sound::Silence,
     };
-    let to = arguments.target.address().await.map_err(|e| (69, e.to_string()))?;
-    let bind = facing(to).map_err(|e| (69, format!("no way to {to}: {e}")))?;
-    let mut identity = Identity { user: arguments.from, bind, codecs: arguments.codec };
-    if identity.codecs.is_empty() {
-        identity.codecs = Codec::ALL.to_vec();
-    }
+    let to = arguments.target.address().await.map_err(Failure::unavailable)?;
+    let bind = facing(to).map_err(|why| Failure::Unavailable(format!("no way to {to}: {why}")))?;
+    let codecs = match arguments.codec.as_slice() {
+        [] => Codec::ALL.to_vec(),
+        chosen => chosen.to_vec(),
+    };
     let plan = Plan {
         says,
-        presses: arguments.press,
+        presses: arguments.press.clone(),
         lasts: arguments.lasts,
         hears: arguments.hear.clone(),
         rings: arguments.ring,
     };
-    let phone = Phone::open(identity).await.map_err(|e| (69, e.to_string()))?;
+    let identity = Identity { user: arguments.from.clone(), bind, codecs };
+    let phone = Phone::open(identity).await.map_err(Failure::unavailable)?;
     let (sender, orders) = mpsc::channel(1);
     let (teller, mut events) = Teller::new();
-    let call = Call { plan, orders, teller };
-    let calling = phone.call(&arguments.target, to, call);
+    let calling = phone.call(&arguments.target, to, Call { plan, orders, teller });
     tokio::pin!(calling);
     let report = loop {
         tokio::select! {
             report = &mut calling => break report,
-            Some(event) = events.recv() => show(&event, json),
+            Some(event) = events.recv() => show(&event, output)?,
             Ok(()) = tokio::signal::ctrl_c() => {
                 // A second one while the first is still being obeyed changes nothing.
                 let _ = sender.try_send(Order::HangUp);
@@ -104,26 +124,19 @@ async fn call(arguments: CallArguments, json: bool) -> Result<Report, (u8, Strin
         }
     };
     while let Ok(event) = events.try_recv() {
-        show(&event, json);
+        show(&event, output)?;
     }
-    let report = report.map_err(|e| (1, e.to_string()))?;
-    if json {
-        println!("{}", serde_json::to_string(&report).unwrap_or_default());
-    } else {
-        println!("{}", summary(&report));
-        if let Some(path) = arguments.hear.filter(|_| report.codec.is_some()) {
-            println!("What was heard: {}", path.display());
-        }
-    }
-    Ok(report)
+    report.map_err(|why| Failure::Failed(why.to_string()))
 }
 
-fn show(event: &PhoneEvent, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(event).unwrap_or_default());
+fn show(event: &PhoneEvent, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        output.value(event)?;
     } else {
-        println!("{:>7.2} s  {}", event.at.as_secs_f64(), words(&event.what));
+        output.line(format!("{:>7.2} s  {}", event.at.as_secs_f64(), words(&event.what)))?;
     }
+    // As it happens, not when the buffer is full.
+    Ok(output.finish()?)
 }
 
 /// What happened, in words.
@@ -151,36 +164,16 @@ pub(super) fn words(what: &Happening) -> String {
 }
 
 fn summary(report: &Report) -> String {
-    match &report.outcome {
-        Outcome::Completed { .. } => {
-            let total = report.received + report.lost;
-            let percent = report.lost as f64 * 100.0 / total.max(1) as f64;
-            format!(
-                "Answered for {:.1} s, {:.1} s of sound heard; {} packets sent, {} received, \
-                 {} lost ({percent:.1} %).",
-                report.talked.as_secs_f64(),
-                report.heard.as_secs_f64(),
-                report.sent,
-                report.received,
-                report.lost,
-            )
-        }
-        Outcome::Refused { status, reason } => format!("Not answered: {status} {reason}."),
-        Outcome::Cancelled => "Not answered: given up.".to_owned(),
-        Outcome::Unreachable => {
-            "Not answered: nobody there. Check the address, and that the far end takes calls from \
-             this machine."
-                .to_owned()
-        }
-    }
-}
-
-fn exit_code(outcome: &Outcome) -> u8 {
-    match outcome {
-        Outcome::Completed { .. } => 0,
-        Outcome::Refused { .. } | Outcome::Cancelled => 1,
-        Outcome::Unreachable => 69,
-    }
+    let percent = report.lost as f64 * 100.0 / (report.received + report.lost).max(1) as f64;
+    format!(
+        "Answered for {:.1} s, {:.1} s of sound heard; {} packets sent, {} received, {} lost \
+         ({percent:.1} %).",
+        report.talked.as_secs_f64(),
+        report.heard.as_secs_f64(),
+        report.sent,
+        report.received,
+        report.lost,
+    )
 }
 
 /// The address of ours that packets to `to` leave from, with a free port.
@@ -217,7 +210,7 @@ mod tests {
     #[derive(Parser)]
     struct Alone {
         #[command(flatten)]
-        call: CallArguments,
+        call: Arguments,
     }
 
     #[test]
@@ -257,13 +250,6 @@ mod tests {
             let Err(problem) = Alone::try_parse_from(arguments) else { panic!("{arguments:?}") };
             assert!(problem.to_string().contains(remedy), "{problem}");
         }
-    }
-
-    #[tokio::test]
-    async fn nobody_there_is_exit_code_69_and_a_refusal_1() {
-        assert_eq!(exit_code(&Outcome::Unreachable), 69);
-        let busy = Outcome::Refused { status: 486, reason: "Busy Here".to_owned() };
-        assert_eq!(exit_code(&busy), 1);
     }
 
     #[test]
