@@ -241,3 +241,6 @@ impl Drop for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

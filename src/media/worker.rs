@@ -213,8 +213,9 @@ impl Worker {
                 }
             }
             self.shared.now = clock::now();
-            // Sockets come first. Only orders move calls to other slots, so every token that was
-            // handed out is still that of its socket here.
+            // Orders come first: one that was given before a packet came holds for that packet. A
+            // token may by now stand for another call's socket, which is then found empty.
+            let life = self.carry_out(orders);
             for token in std::mem::take(&mut self.unfinished) {
                 self.drain(token);
             }
@@ -222,7 +223,6 @@ impl Worker {
                 self.drain(token);
             }
             self.run_timers();
-            let life = self.carry_out(orders);
             self.shared.tally.flush(&self.counters);
             if life == Life::Over {
                 break;
