@@ -34,6 +34,12 @@ pub(super) fn apply(
              WHERE id = ?1 AND state IN ('permitted', 'capturing', 'paused')",
             params![recording.0.as_bytes(), at.as_micros()],
         ),
+        Change::Codecs { stream, codecs } => step(
+            db,
+            stream.recording,
+            "UPDATE stream SET codecs = ?3 WHERE recording = ?1 AND stream = ?2",
+            params![stream.recording.0.as_bytes(), stream.index.0, serde_json::to_string(codecs)?],
+        ),
         Change::Paused { recording } => step(
             db,
             *recording,

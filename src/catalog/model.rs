@@ -15,6 +15,7 @@ use crate::event::{
 use crate::ids::{CallId, Digest, EvidenceId, Leg, PartyRef, RecordingId, StreamId, StreamIndex};
 use crate::keys::WrappedKey;
 use crate::number::PartyNumber;
+use crate::segment::format::Codecs;
 use crate::time::Timestamp;
 
 /// A decision and what becomes durable with it, in one transaction.
@@ -93,6 +94,13 @@ pub enum Change {
         recording: RecordingId,
         /// Since when.
         at: Timestamp,
+    },
+    /// What a stream's payload types mean from now on: what sealing needs after a crash.
+    Codecs {
+        /// Which stream.
+        stream: StreamId,
+        /// All of them.
+        codecs: Codecs,
     },
     /// The recording is paused.
     Paused {
@@ -369,6 +377,8 @@ pub struct UnfinishedStream {
     pub row: StreamRow,
     /// Its data key; `None` once that is destroyed.
     pub key: Option<WrappedKey>,
+    /// What its payload types meant last; `None` when that was never stored.
+    pub codecs: Option<Codecs>,
 }
 
 /// Which recordings are wanted. The default is all of them, the newest 100.

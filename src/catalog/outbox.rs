@@ -30,6 +30,17 @@ pub struct OutboxRow {
     pub json: String,
     /// JetStream's acknowledgement, once there is one.
     pub sent: Option<Acknowledged>,
+    /// Why it can never be published, if so.
+    pub set_aside: Option<String>,
+}
+
+impl OutboxRow {
+    /// Events of equal order are published one after the other: those of a call, else those about
+    /// the same thing.
+    #[must_use]
+    pub fn order(&self) -> Uuid {
+        self.call.map_or(self.about, |call| call.0)
+    }
 }
 
 /// What JetStream acknowledged.
@@ -55,7 +66,7 @@ pub struct Sent {
 /// How much waits to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxStatus {
-    /// Events that JetStream has not acknowledged.
+    /// Events that JetStream has not acknowledged, those set aside not counted.
     pub unsent: u64,
     /// When the oldest of them happened.
     pub oldest: Option<Timestamp>,
@@ -101,7 +112,7 @@ pub(super) fn append(
 
 pub(super) fn mark_sent(db: &Connection, sent: &[Sent]) -> Result<(), CommitError> {
     let mut update = db.prepare_cached(
-        "UPDATE outbox SET js_stream = ?2, js_sequence = ?3, acknowledged = ?4
+        "UPDATE outbox SET js_stream = ?2, js_sequence = ?3, acknowledged = ?4, set_aside = NULL
          WHERE sequence = ?1",
     )?;
     for Sent { sequence, acknowledged } in sent {
@@ -126,11 +137,22 @@ pub(super) fn mark_unsent(db: &Connection, rows: &[u64]) -> Result<(), CommitErr
     Ok(())
 }
 
-/// Removes some of the rows that were acknowledged before `before`, and says how many.
+pub(super) fn set_aside(db: &Connection, sequence: u64, reason: &str) -> Result<(), CommitError> {
+    db.prepare_cached(
+        "UPDATE outbox SET set_aside = ?2 WHERE sequence = ?1 AND acknowledged IS NULL",
+    )?
+    .execute(params![signed(sequence), reason])?;
+    Ok(())
+}
+
+/// Removes some of the rows that were acknowledged before `before`, or happened before it and were
+/// set aside, and says how many.
 pub(super) fn prune(db: &Connection, before: Timestamp) -> Result<u64, CommitError> {
     let mut delete = db.prepare_cached(
         "DELETE FROM outbox WHERE sequence IN
-         (SELECT sequence FROM outbox WHERE acknowledged < ?1 LIMIT ?2)",
+         (SELECT sequence FROM outbox WHERE acknowledged < ?1
+          UNION ALL SELECT sequence FROM outbox WHERE set_aside IS NOT NULL AND at < ?1
+          LIMIT ?2)",
     )?;
     Ok(delete.execute(params![before.as_micros(), PRUNE_AT_ONCE])? as u64)
 }
@@ -159,25 +181,42 @@ impl Reader {
     /// When the database fails.
     pub fn unsent(&self, cursor: u64, limit: u32) -> Result<Vec<OutboxRow>, QueryError> {
         self.outbox_rows(
-            "acknowledged IS NULL AND sequence > ?1 ORDER BY sequence LIMIT ?2",
+            "acknowledged IS NULL AND set_aside IS NULL AND sequence > ?1
+             ORDER BY sequence LIMIT ?2",
             params![signed(cursor), limit],
         )
     }
 
-    /// Events that JetStream acknowledged in `stream` after its sequence `after`, in its order:
-    /// what the publisher compares when it connects again.
+    /// Events that JetStream acknowledged in `stream` with a sequence below `below`, the last one
+    /// first: what the publisher compares when it connects again.
     ///
     /// # Errors
     /// When the database fails.
     pub fn acknowledged(
         &self,
         stream: &str,
-        after: u64,
+        below: u64,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, QueryError> {
         self.outbox_rows(
-            "js_stream = ?1 AND js_sequence > ?2 ORDER BY js_sequence LIMIT ?3",
-            params![stream, signed(after), limit],
+            "js_stream = ?1 AND js_sequence < ?2 ORDER BY js_sequence DESC LIMIT ?3",
+            params![stream, signed(below), limit],
+        )
+    }
+
+    /// Events that JetStream acknowledged in any other stream than this one, in any order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn acknowledged_elsewhere(
+        &self,
+        stream: &str,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, QueryError> {
+        // `<>` would walk all that is acknowledged here.
+        self.outbox_rows(
+            "js_sequence IS NOT NULL AND (js_stream < ?1 OR js_stream > ?1) LIMIT ?2",
+            params![stream, limit],
         )
     }
 
@@ -203,12 +242,15 @@ impl Reader {
     pub fn outbox_status(&self) -> Result<OutboxStatus, QueryError> {
         let unsent: i64 = self
             .db
-            .prepare_cached("SELECT count(*) FROM outbox WHERE acknowledged IS NULL")?
+            .prepare_cached(
+                "SELECT count(*) FROM outbox WHERE acknowledged IS NULL AND set_aside IS NULL",
+            )?
             .query_row([], |row| row.get(0))?;
         let oldest: Option<i64> = self
             .db
             .prepare_cached(
-                "SELECT at FROM outbox WHERE acknowledged IS NULL ORDER BY sequence LIMIT 1",
+                "SELECT at FROM outbox WHERE acknowledged IS NULL AND set_aside IS NULL
+                 ORDER BY sequence LIMIT 1",
             )?
             .query_row([], |row| row.get(0))
             .optional()?;
@@ -226,7 +268,7 @@ impl Reader {
     ) -> Result<Vec<OutboxRow>, QueryError> {
         let mut statement = self.db.prepare_cached(&format!(
             "SELECT sequence, id, about, call, recording, at, subject, json,
-                    js_stream, js_sequence, acknowledged
+                    js_stream, js_sequence, acknowledged, set_aside
              FROM outbox WHERE {which}"
         ))?;
         let rows = statement.query_and_then(values, outbox_row)?;
@@ -260,6 +302,7 @@ fn outbox_row(row: &Row<'_>) -> Result<OutboxRow, QueryError> {
             .ok_or(QueryError::Damaged { what: "a subject", value: subject })?,
         json: row.get(7)?,
         sent,
+        set_aside: row.get(11)?,
     })
 }
 

@@ -118,11 +118,12 @@ impl Reader {
 
     fn streams(&self, recording: RecordingId) -> Result<Vec<UnfinishedStream>, QueryError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key
+            "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key, codecs
              FROM stream WHERE recording = ?1 ORDER BY stream",
         )?;
         let rows = statement.query_and_then([recording.0.as_bytes()], |row| {
             let index = StreamIndex(row.get(0)?);
+            let codecs: Option<String> = row.get(7)?;
             Ok(UnfinishedStream {
                 stream: StreamId { recording, index },
                 row: StreamRow {
@@ -134,6 +135,14 @@ impl Reader {
                     withdrawn: time(row, 5)?,
                 },
                 key: row.get::<_, Option<String>>(6)?.as_deref().map(wrapped_form).transpose()?,
+                codecs: codecs
+                    .map(|text| {
+                        serde_json::from_str(&text).map_err(|_| QueryError::Damaged {
+                            what: "a list of codecs",
+                            value: text,
+                        })
+                    })
+                    .transpose()?,
             })
         })?;
         rows.collect()

@@ -47,6 +47,7 @@ pub(super) enum Work {
     },
     MarkSent(Vec<Sent>),
     MarkUnsent(Vec<u64>),
+    SetAside(u64, String),
     Prune(Timestamp),
     Close,
     #[cfg(test)]
@@ -232,6 +233,9 @@ impl Writer {
             }
             Work::MarkSent(sent) => outbox::mark_sent(db, &sent).map(|()| Stored::Nothing),
             Work::MarkUnsent(rows) => outbox::mark_unsent(db, &rows).map(|()| Stored::Nothing),
+            Work::SetAside(row, reason) => {
+                outbox::set_aside(db, row, &reason).map(|()| Stored::Nothing)
+            }
             Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),
             Work::Close => Ok(Stored::Nothing),
             #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::event::{
     SegmentSealed, Word,
 };
 use crate::ids::{Digest, StreamId, StreamIndex};
+use crate::segment::format::Codecs;
 use crate::time::Timestamp;
 
 fn at(n: u64, seconds: u64) -> Timestamp {
@@ -187,6 +188,10 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
     let changes = vec![
         Change::CallStarted { call: started(1), at: at(1, 0) },
         capturing(1),
+        Change::Codecs {
+            stream: StreamId { recording: recording(1), index: StreamIndex(0) },
+            codecs: Codecs::new().with(0, "PCMU", 8000),
+        },
         segment(1, 0, SegmentEnd::Complete),
         Change::Sealed(sealed(2, SealResult::Complete)),
     ];
@@ -199,6 +204,7 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
     let stream = &unfinished[0].streams[0];
     assert_eq!(stream.row.evidence_digest, receipt.evidence());
     assert_eq!(stream.key, Some(wrapped(0)));
+    assert_eq!(stream.codecs, Some(Codecs::new().with(0, "PCMU", 8000)));
     assert_eq!(scratch.reader().open_calls().unwrap(), [call(1)]);
 
     let truncated = vec![
