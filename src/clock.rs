@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::time::Timestamp;
+use crate::time::{Moment, Timestamp};
 
 /// The monotonic clock, for intervals and time-outs.
 #[must_use]
@@ -25,4 +25,10 @@ pub fn wall() -> Timestamp {
 #[must_use]
 pub fn mint<T: From<Uuid>>() -> T {
     T::from(Uuid::now_v7())
+}
+
+/// Both clocks at once.
+#[must_use]
+pub fn moment() -> Moment {
+    Moment { instant: now(), wall: wall() }
 }

@@ -4,6 +4,7 @@
 //! a value that the compiler tracks: see [`consent`] for the chain from a decision to the right
 //! to write, and `docs/architecture.md` for the layers.
 
+pub mod agent;
 pub mod bus;
 pub mod call;
 pub mod catalog;
@@ -12,6 +13,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod consent;
+pub mod control;
 pub mod event;
 pub mod export;
 pub mod http;
@@ -19,6 +21,7 @@ pub mod ids;
 pub mod keys;
 pub mod media;
 pub mod number;
+pub mod phone;
 pub mod rtp;
 pub mod sdp;
 pub mod segment;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,13 @@ impl Timestamp {
         Self(self.0.saturating_add(by))
     }
 
+    /// This time, moved back; stops at the beginning of the calendar.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(by))
+    }
+
     /// How long after `earlier` this is; zero when it is before.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> Duration {
@@ -50,6 +57,23 @@ impl Timestamp {
     fn zoned(self) -> jiff::Zoned {
         let at = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX);
         at.to_zoned(jiff::tz::TimeZone::UTC)
+    }
+}
+
+/// One moment on both clocks: the monotonic one for intervals, the wall clock for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For time-outs and intervals.
+    pub instant: Instant,
+    /// For evidence and events.
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    /// This moment, moved forward on both clocks.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self { instant: self.instant + by, wall: self.wall.plus(by) }
     }
 }
 

@@ -1,4 +1,17 @@
-//! The two-leg call as a pure machine. Endpoint and inline share it.
+//! The two-leg call as a pure machine: [`machine::Input`] in, [`machine::Output`]s out. Endpoint
+//! and inline share it.
 
+mod asking;
+mod callee;
+mod caller;
+pub mod dialog;
+mod leg;
+pub mod machine;
 pub mod media;
 pub mod message;
+pub mod negotiate;
+pub mod passing;
+pub mod setup;
+#[cfg(test)]
+mod tests;
+pub mod timer;

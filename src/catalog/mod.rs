@@ -155,12 +155,12 @@ impl Catalog {
         self.ask(Work::MarkUnsent(rows)).await.map(drop)
     }
 
-    /// Marks an event that can never be published: it is kept, and waits no more.
+    /// Takes an event that can never be published out of the way of the others.
     ///
     /// # Errors
     /// [`CommitError`].
     pub async fn set_aside(&self, row: u64, reason: String) -> Result<(), CommitError> {
-        self.ask(Work::SetAside(row, reason)).await.map(drop)
+        self.ask(Work::SetAside { row, reason }).await.map(drop)
     }
 
     /// Removes events that were acknowledged (or happened, when set aside) before `before`, a few at a time so that nobody
@@ -184,13 +184,6 @@ impl Catalog {
     #[must_use]
     pub fn outbox(&self) -> watch::Receiver<u64> {
         self.shared.outbox.clone()
-    }
-
-    /// Returns when there is an event at a place after `last`. Never, once the catalog is closed.
-    pub async fn outbox_beyond(&self, last: u64) {
-        if self.outbox().wait_for(|place| *place > last).await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 
     /// Runs a query on a thread that may wait, with a connection that cannot write.

@@ -15,7 +15,6 @@ use crate::event::{
 use crate::ids::{CallId, Digest, EvidenceId, Leg, PartyRef, RecordingId, StreamId, StreamIndex};
 use crate::keys::WrappedKey;
 use crate::number::PartyNumber;
-use crate::segment::format::Codecs;
 use crate::time::Timestamp;
 
 /// A decision and what becomes durable with it, in one transaction.
@@ -95,12 +94,12 @@ pub enum Change {
         /// Since when.
         at: Timestamp,
     },
-    /// What a stream's payload types mean from now on: what sealing needs after a crash.
-    Codecs {
-        /// Which stream.
+    /// A stream's writer is open.
+    StreamOpened {
+        /// Which.
         stream: StreamId,
-        /// All of them.
-        codecs: Codecs,
+        /// Its codecs by payload type, as the manifest writes them (JSON).
+        codecs: String,
     },
     /// The recording is paused.
     Paused {
@@ -280,7 +279,7 @@ pub struct RecordingDetail {
 }
 
 /// A permitted stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamRow {
     /// Its place.
     pub stream: StreamIndex,
@@ -294,6 +293,8 @@ pub struct StreamRow {
     pub granted: Timestamp,
     /// Until when, if the permission was taken back.
     pub withdrawn: Option<Timestamp>,
+    /// Its codecs by payload type as the writer began with them, JSON.
+    pub codecs: Option<String>,
 }
 
 /// A segment's file.
@@ -377,8 +378,6 @@ pub struct UnfinishedStream {
     pub row: StreamRow,
     /// Its data key; `None` once that is destroyed.
     pub key: Option<WrappedKey>,
-    /// What its payload types meant last; `None` when that was never stored.
-    pub codecs: Option<Codecs>,
 }
 
 /// Which recordings are wanted. The default is all of them, the newest 100.

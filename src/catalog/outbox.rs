@@ -34,15 +34,6 @@ pub struct OutboxRow {
     pub set_aside: Option<String>,
 }
 
-impl OutboxRow {
-    /// Events of equal order are published one after the other: those of a call, else those about
-    /// the same thing.
-    #[must_use]
-    pub fn order(&self) -> Uuid {
-        self.call.map_or(self.about, |call| call.0)
-    }
-}
-
 /// What JetStream acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
@@ -64,7 +55,7 @@ pub struct Sent {
 }
 
 /// How much waits to be published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStatus {
     /// Events that JetStream has not acknowledged, those set aside not counted.
     pub unsent: u64,
@@ -112,7 +103,7 @@ pub(super) fn append(
 
 pub(super) fn mark_sent(db: &Connection, sent: &[Sent]) -> Result<(), CommitError> {
     let mut update = db.prepare_cached(
-        "UPDATE outbox SET js_stream = ?2, js_sequence = ?3, acknowledged = ?4, set_aside = NULL
+        "UPDATE outbox SET js_stream = ?2, js_sequence = ?3, acknowledged = ?4
          WHERE sequence = ?1",
     )?;
     for Sent { sequence, acknowledged } in sent {
@@ -137,11 +128,12 @@ pub(super) fn mark_unsent(db: &Connection, rows: &[u64]) -> Result<(), CommitErr
     Ok(())
 }
 
-pub(super) fn set_aside(db: &Connection, sequence: u64, reason: &str) -> Result<(), CommitError> {
+/// Takes a row that can never be published out of the way of the others.
+pub(super) fn set_aside(db: &Connection, row: u64, reason: &str) -> Result<(), CommitError> {
     db.prepare_cached(
         "UPDATE outbox SET set_aside = ?2 WHERE sequence = ?1 AND acknowledged IS NULL",
     )?
-    .execute(params![signed(sequence), reason])?;
+    .execute(params![signed(row), reason])?;
     Ok(())
 }
 
@@ -187,7 +179,7 @@ impl Reader {
         )
     }
 
-    /// Events that JetStream acknowledged in `stream` with a sequence below `below`, the last one
+    /// Events that JetStream acknowledged in `stream` below its sequence `below`, the highest
     /// first: what the publisher compares when it connects again.
     ///
     /// # Errors
@@ -204,7 +196,7 @@ impl Reader {
         )
     }
 
-    /// Events that JetStream acknowledged in any other stream than this one, in any order.
+    /// Events that another stream than `stream` acknowledged, in any order.
     ///
     /// # Errors
     /// When the database fails.
@@ -213,8 +205,8 @@ impl Reader {
         stream: &str,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, QueryError> {
-        // `<>` would walk all that is acknowledged here.
         self.outbox_rows(
+            // `<>` would walk all that is acknowledged here.
             "js_sequence IS NOT NULL AND (js_stream < ?1 OR js_stream > ?1) LIMIT ?2",
             params![stream, limit],
         )

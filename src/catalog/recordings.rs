@@ -123,7 +123,6 @@ impl Reader {
         )?;
         let rows = statement.query_and_then([recording.0.as_bytes()], |row| {
             let index = StreamIndex(row.get(0)?);
-            let codecs: Option<String> = row.get(7)?;
             Ok(UnfinishedStream {
                 stream: StreamId { recording, index },
                 row: StreamRow {
@@ -133,16 +132,9 @@ impl Reader {
                     evidence_digest: Digest(row.get(3)?),
                     granted: Timestamp::from_micros(row.get(4)?),
                     withdrawn: time(row, 5)?,
+                    codecs: row.get(7)?,
                 },
                 key: row.get::<_, Option<String>>(6)?.as_deref().map(wrapped_form).transpose()?,
-                codecs: codecs
-                    .map(|text| {
-                        serde_json::from_str(&text).map_err(|_| QueryError::Damaged {
-                            what: "a list of codecs",
-                            value: text,
-                        })
-                    })
-                    .transpose()?,
             })
         })?;
         rows.collect()

@@ -47,7 +47,10 @@ pub(super) enum Work {
     },
     MarkSent(Vec<Sent>),
     MarkUnsent(Vec<u64>),
-    SetAside(u64, String),
+    SetAside {
+        row: u64,
+        reason: String,
+    },
     Prune(Timestamp),
     Close,
     #[cfg(test)]
@@ -233,7 +236,7 @@ impl Writer {
             }
             Work::MarkSent(sent) => outbox::mark_sent(db, &sent).map(|()| Stored::Nothing),
             Work::MarkUnsent(rows) => outbox::mark_unsent(db, &rows).map(|()| Stored::Nothing),
-            Work::SetAside(row, reason) => {
+            Work::SetAside { row, reason } => {
                 outbox::set_aside(db, row, &reason).map(|()| Stored::Nothing)
             }
             Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),

@@ -1,1 +1,78 @@
-//! TOML → Config: parse, don't validate.
+//! TOML → [`Config`]: parsed, not validated. A `Config` that exists is complete, lawful on its
+//! face and within the limits; everything else is refused with a line that names the remedy.
+
+mod address;
+mod document;
+mod file;
+mod next_hop;
+mod policy;
+mod problem;
+mod route;
+mod route_table;
+mod sections;
+mod settings;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::consent::policy::Policy;
+use crate::ids::Token;
+
+pub use address::{Advertise, Cidr, PortRange};
+pub use file::{Loaded, Origin, Origins, Source, load, locate, parse};
+pub use next_hop::{Host, NextHop};
+pub use policy::EXAMPLE_CONTROLLER;
+pub use problem::{Problem, Problems, Wrong};
+pub use route::{CallDirection, HeaderMatch, Match, Mode, Offered, Pattern, Route, select};
+pub use settings::{
+    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Srtp, Storage,
+};
+pub use units::{duration, span_text};
+
+/// The whole configuration of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Goes into every subject.
+    pub tenant: Token,
+    /// This agent's name: `source` of its events is `/assent/<node>`.
+    pub node: Token,
+    /// The data folder: catalog, outbox, control socket.
+    pub data: PathBuf,
+    /// A folder of prompts that goes before the built-in ones.
+    pub prompts: Option<PathBuf>,
+    /// Signalling.
+    pub sip: Sip,
+    /// Media.
+    pub media: Media,
+    /// Where keys live.
+    pub keys: Keys,
+    /// Where segments live.
+    pub storage: Storage,
+    /// The event bus; without it events stay in the outbox.
+    pub nats: Option<Nats>,
+    /// Health, metrics and API; `None` when `listen = "off"`.
+    pub http: Option<Http>,
+    /// How the agent ends.
+    pub shutdown: Shutdown,
+    /// Routes in order: the first match wins. Never empty.
+    pub routes: Vec<Route>,
+    /// Policies by name. Every route names one of them.
+    pub policies: BTreeMap<String, Arc<Policy>>,
+}
+
+impl Config {
+    /// The control socket of the agent on this data folder.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.data.join("control.sock")
+    }
+}
+
+impl Default for Config {
+    /// What an agent does without a file: loopback, `./assent-data`, one inline route.
+    fn default() -> Self {
+        file::built_in()
+    }
+}

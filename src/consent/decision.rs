@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 #[must_use = "a decision that is not committed permits nothing"]
 pub struct Decision {
-    pub(super) facts: DecisionFacts,
+    pub(super) facts: Box<DecisionFacts>,
 }
 
 impl Decision {

@@ -4,6 +4,8 @@
 mod decision;
 pub mod evidence;
 mod grant;
+pub mod machine;
+mod party;
 pub mod policy;
 
 pub use decision::{

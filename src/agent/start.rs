@@ -1,0 +1,289 @@
+//! Starting: everything that can be wrong is found before the first call is taken.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::agent::core::{Core, Inward, Table};
+use crate::agent::counters::Counters;
+use crate::agent::health::Health;
+use crate::agent::keeper::Keeper;
+use crate::agent::observe::Observer;
+use crate::agent::ready::{Ready, ReadyFile};
+use crate::agent::scribe::{Scribe, Told};
+use crate::agent::{bus, recovery};
+use crate::bus::Bus;
+use crate::catalog::{self, Catalog};
+use crate::clock;
+use crate::config::Config;
+use crate::control::{self, ControlRequest, DataFolder};
+use crate::event::{AgentReady, Origin, Word};
+use crate::http;
+use crate::keys::{FileKeyStore, KeyFolderError, KeyStore, ReferenceKey, SigningKey};
+use crate::media::{Media, MediaConfig, MediaError, PromptBook, PromptError};
+use crate::rtp::Codec;
+use crate::segment::{SegmentStore, StoreError, StoreOptions};
+use crate::sip::{self, Endpoint, Sip, SipConfig};
+
+/// Why an agent does not start. Each message names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder is in use or of no use.
+    #[error(transparent)]
+    Data(#[from] control::ClaimError),
+    /// The key folder is of no use.
+    #[error("[keys] path: {0}")]
+    Keys(#[from] KeyFolderError),
+    /// The key store is of no use.
+    #[error("[keys]: {0}")]
+    KeyStore(#[from] crate::keys::KeyError),
+    /// The catalog does not open.
+    #[error(transparent)]
+    Catalog(#[from] catalog::OpenError),
+    /// The recordings folder is of no use.
+    #[error("[storage] url: {0}")]
+    Storage(#[from] StoreError),
+    /// A prompt is of no use.
+    #[error("prompts: {0}")]
+    Prompts(#[from] PromptError),
+    /// The media threads do not start.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// A SIP listener cannot be opened.
+    #[error(transparent)]
+    Sip(#[from] sip::BindError),
+    /// The HTTP listener cannot be opened.
+    #[error(transparent)]
+    Http(#[from] http::BindError),
+    /// The control socket cannot be opened.
+    #[error(transparent)]
+    Control(#[from] control::BindError),
+    /// `[nats]` is of no use.
+    #[error(transparent)]
+    Bus(#[from] bus::BusError),
+    /// What a crash left cannot be put in order.
+    #[error(transparent)]
+    Recovery(#[from] recovery::RecoveryError),
+    /// The data folder cannot be written.
+    #[error("{} cannot be written ({why}); set `data` to a folder that assent may write to", path.display())]
+    Ready {
+        /// What was to be written.
+        path: PathBuf,
+        /// Why it was not.
+        why: std::io::Error,
+    },
+}
+
+/// What has to change before an agent starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The configuration, or what it names.
+    Configuration,
+    /// Something else that runs on this machine, or the machine.
+    Surroundings,
+}
+
+impl StartError {
+    /// What has to change.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            StartError::Keys(_) | StartError::KeyStore(_) | StartError::Prompts(_) => {
+                Blame::Configuration
+            }
+            _ => Blame::Surroundings,
+        }
+    }
+}
+
+/// A running agent.
+pub struct Agent {
+    pub(super) config: Arc<Config>,
+    pub(super) sip: Sip,
+    pub(super) media: Media,
+    pub(super) catalog: Catalog,
+    pub(super) scribe: Scribe,
+    pub(super) health: Arc<Health>,
+    pub(super) inward: mpsc::UnboundedSender<Inward>,
+    pub(super) control: mpsc::Receiver<ControlRequest>,
+    pub(super) observer: Observer,
+    pub(super) bus: Option<Bus>,
+    pub(super) core: JoinHandle<()>,
+    pub(super) helpers: Vec<JoinHandle<()>>,
+    pub(super) ready: Option<ReadyFile>,
+    /// Unlocked last of all.
+    pub(super) _data: DataFolder,
+}
+
+impl Agent {
+    /// Starts an agent on the current tokio runtime. When this returns, it takes calls.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing runs.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let started = clock::wall();
+        let data = DataFolder::claim(&config.data)?;
+        let keys: Arc<dyn KeyStore> = Arc::new(FileKeyStore::open(&config.keys.path)?);
+        let signing = Arc::new(SigningKey::open(&config.keys.path)?);
+        let reference = Arc::new(ReferenceKey::open(&config.keys.path)?);
+        let origin = Origin { tenant: config.tenant.clone(), node: config.node.clone() };
+        let catalog = Catalog::open(catalog::Settings {
+            data: config.data.clone(),
+            origin: origin.clone(),
+            signing: SigningKey::open(&config.keys.path)?,
+            reference: ReferenceKey::open(&config.keys.path)?,
+            queue: catalog::QUEUE,
+        })?;
+        let prompts = PromptBook::load(config.prompts.as_deref(), &Codec::ALL)?;
+
+        let (inward, inbox) = mpsc::unbounded_channel();
+        let to_core = inward.clone();
+        let store = Arc::new(SegmentStore::start(
+            &config.storage.recordings,
+            Arc::clone(&signing),
+            StoreOptions::default(),
+            move |report| {
+                let _ = to_core.send(Inward::Stored(report));
+            },
+        )?);
+        recovery::recover(&catalog, &*keys, &signing, &config.storage.recordings).await?;
+
+        let to_core = inward.clone();
+        let media = Media::start(media_config(&config), prompts, move |call, report| {
+            let _ = to_core.send(Inward::Media(call, report));
+        })?;
+        let (sip, events) = Endpoint::bind(sip_config(&config))?;
+        let http = match &config.http {
+            Some(http) => Some(http::bind(http).await?),
+            None => None,
+        };
+        let control_server = control::Server::bind(&data)?;
+
+        let health = Arc::new(Health::new(&config.data, &config.storage.recordings));
+        let counters = Arc::new(Counters::default());
+        let scribe = Scribe::start(catalog.clone());
+        let bus = match &config.nats {
+            Some(nats) => Some(bus::start(nats, origin, catalog.clone())?),
+            None => None,
+        };
+        let http_addr = http.as_ref().map(|bound| bound.addr().to_string());
+        let observer = Observer {
+            node: config.node.to_string(),
+            started,
+            health: Arc::clone(&health),
+            counters: Arc::clone(&counters),
+            sip: sip.clone(),
+            media: media.clone(),
+            store: Arc::clone(&store),
+            bus: bus.as_ref().map(Bus::status),
+            http: http_addr.clone(),
+        };
+        let mut helpers = Vec::new();
+        if let Some(bound) = http {
+            let source = Arc::new(observer.clone());
+            helpers.push(tokio::spawn(async move {
+                if let Err(why) = bound.serve(source, std::future::pending()).await {
+                    tracing::error!(%why, "HTTP has ended");
+                }
+            }));
+        }
+        let (requests, control) = mpsc::channel(16);
+        helpers.push(tokio::spawn(control_server.serve(requests)));
+        helpers.push(tokio::spawn({
+            let (health, catalog) = (Arc::clone(&health), catalog.clone());
+            async move { health.watch(&catalog).await }
+        }));
+
+        let keeper =
+            Keeper::new(store, keys, scribe.clone(), Arc::clone(&counters), config.storage.segment);
+        let core = Core {
+            config: Arc::clone(&config),
+            sip: sip.clone(),
+            media: media.clone(),
+            scribe: scribe.clone(),
+            keeper,
+            counters,
+            health: Arc::clone(&health),
+            reference,
+            inward: inward.clone(),
+            table: Table::default(),
+        };
+        let core = tokio::spawn(core.run(events, inbox));
+        scribe.tell(Told::event(AgentReady { version: Word::new(env!("CARGO_PKG_VERSION")) }));
+
+        let listeners: Vec<String> = sip.listeners().iter().map(ToString::to_string).collect();
+        tracing::info!(
+            node = %config.node,
+            sip = listeners.join(" "),
+            http = http_addr.as_deref().unwrap_or("off"),
+            data = %config.data.display(),
+            "ready: takes calls"
+        );
+        let ready = Ready { pid: std::process::id(), sip: listeners, http: http_addr };
+        let ready = ReadyFile::write(&config.data, &ready)
+            .map_err(|why| StartError::Ready { path: config.data.clone(), why })?;
+        Ok(Self {
+            config,
+            sip,
+            media,
+            catalog,
+            scribe,
+            health,
+            inward,
+            control,
+            observer,
+            bus,
+            core,
+            helpers,
+            ready: Some(ready),
+            _data: data,
+        })
+    }
+
+    /// Where it takes SIP, as bound.
+    #[must_use]
+    pub fn listeners(&self) -> &[sip::Listen] {
+        self.sip.listeners()
+    }
+
+    /// Where it takes HTTP, as bound.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.observer.http.as_deref().and_then(|addr| addr.parse().ok())
+    }
+
+    /// Its catalog, for whoever runs it within the same program.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+}
+
+fn media_config(config: &Config) -> MediaConfig {
+    let media = &config.media;
+    MediaConfig {
+        ports: media.ports.first..=media.ports.last,
+        threads: media.workers.get(),
+        latch: media.latch,
+        silent_after: media.silence_after,
+        ..MediaConfig::default()
+    }
+}
+
+fn sip_config(config: &Config) -> SipConfig {
+    let sip = &config.sip;
+    SipConfig {
+        listen: sip
+            .listen
+            .iter()
+            .map(|hop| sip::Listen { transport: hop.transport, addr: hop.addr })
+            .collect(),
+        advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
+        peers: sip.peers.iter().filter_map(|cidr| cidr.to_string().parse().ok()).collect(),
+        ..SipConfig::default()
+    }
+}

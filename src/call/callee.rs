@@ -1,0 +1,340 @@
+//! Signalling towards the callee: dialling, progress, answer, failure.
+
+use crate::call::caller::{described, with_record_route};
+use crate::call::dialog::{Dialog, Outgoing};
+use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Progress};
+use crate::call::machine::{Call, Cause, Fact, Output, Phase};
+use crate::call::media::MediaCommand;
+use crate::call::message::{Answered, ClientTxn, Method, Response, Unanswered};
+use crate::call::negotiate::{self, Session};
+use crate::call::passing;
+use crate::call::timer::PATIENCE;
+use crate::ids::Leg;
+use crate::time::Moment;
+
+impl Call {
+    /// Sends the INVITE to the next hop.
+    pub(super) fn dial(&mut self, at: Moment, out: &mut Vec<Output>) {
+        let Some(inline) = &self.inline else { return };
+        let invite = &self.invite;
+        let codecs = match &self.caller {
+            CallerLeg::Invited(_) => match negotiate::offered(&invite.body, &self.codecs) {
+                Ok(codecs) => codecs,
+                Err(refusal) => {
+                    let status = refusal.status();
+                    return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
+                }
+            },
+            CallerLeg::Established(leg) => {
+                leg.session.media().map(|media| media.codec).into_iter().collect()
+            }
+            CallerLeg::Leaving(_) | CallerLeg::Gone => return,
+        };
+        let mut dialog = Dialog::uac(Outgoing {
+            call_id: inline.call_id.clone(),
+            from: invite.from.value.clone(),
+            to: invite.to.value.clone(),
+            local_tag: inline.callee.tag.clone(),
+            uri: inline.uri.clone(),
+            contact: inline.callee.contact.clone(),
+            hop: inline.hop,
+        });
+        let session = negotiate::offer(&inline.callee, &codecs, self.id);
+        let mut request = dialog.request(Method::Invite);
+        request.headers = forwarded(&request.headers, invite.max_forwards.saturating_sub(1));
+        for (name, value) in passing::passed_on(&invite.headers).iter() {
+            request.headers.push(name, value.clone());
+        }
+        request.headers.push(passing::CALL_HEADER, self.id.to_string());
+        request.headers.push("Allow", super::caller::ALLOW);
+        request.headers.push("Content-Type", "application/sdp");
+        request.body = session.description();
+        let give_up = at.instant + inline.ring_for;
+        let txn = self.next_txn();
+        out.push(Output::Send { txn, request });
+        self.phase = Phase::Dialling;
+        self.callee = CalleeLeg::Calling(Box::new(Calling {
+            txn,
+            dialog,
+            session,
+            give_up,
+            progress: Progress::Nothing,
+        }));
+    }
+
+    pub(super) fn on_response(
+        &mut self,
+        at: Moment,
+        txn: ClientTxn,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) {
+        if self.is_bye(txn) {
+            if response.status >= 200 {
+                self.bye_is_done(txn);
+            }
+            return;
+        }
+        match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
+            CalleeLeg::Calling(calling) if calling.txn == txn => {
+                self.on_progress(at, *calling, response, out);
+            }
+            CalleeLeg::Cancelling(calling) if calling.txn == txn => {
+                self.on_cancelled_answer(*calling, response, out);
+            }
+            CalleeLeg::Established(established) => {
+                self.on_repeated_answer(&established.dialog, response, out);
+                self.callee = CalleeLeg::Established(established);
+            }
+            other => self.callee = other,
+        }
+    }
+
+    pub(super) fn on_unanswered(
+        &mut self,
+        at: Moment,
+        txn: ClientTxn,
+        why: Unanswered,
+        out: &mut Vec<Output>,
+    ) {
+        if self.is_bye(txn) {
+            return self.bye_is_done(txn);
+        }
+        match &self.callee {
+            CalleeLeg::Calling(calling) if calling.txn == txn => {
+                // RFC 3261, 8.1.3.1: a time-out reads as 408, a transport error as 503.
+                let status = match why {
+                    Unanswered::Timeout => 408,
+                    Unanswered::Transport => 503,
+                };
+                self.callee = CalleeLeg::Gone;
+                self.callee_failed(at, status, Cause::Unreachable(status), out);
+            }
+            CalleeLeg::Cancelling(calling) if calling.txn == txn => self.callee = CalleeLeg::Gone,
+            _ => {}
+        }
+    }
+
+    fn on_progress(
+        &mut self,
+        at: Moment,
+        mut calling: Calling,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) {
+        match response.status {
+            ..=100 => self.callee = CalleeLeg::Calling(Box::new(calling)),
+            101..=199 => {
+                let early = negotiate::accept(&calling.session, &response.body)
+                    .ok()
+                    .filter(|_| !response.body.is_empty());
+                if let Some(session) = early {
+                    calling.progress = Progress::EarlyMedia;
+                    self.callee = CalleeLeg::Calling(Box::new(calling));
+                    self.early_media(response.status, &session, out);
+                } else {
+                    if calling.progress == Progress::Nothing {
+                        calling.progress = Progress::Ringing;
+                    }
+                    self.callee = CalleeLeg::Calling(Box::new(calling));
+                    self.pass_progress(response.status, out);
+                    self.comfort(out);
+                }
+            }
+            200..=299 => self.on_answer(at, calling, response, out),
+            status => {
+                self.callee = CalleeLeg::Gone;
+                let passed = passed_back(status);
+                self.callee_failed(at, passed, Cause::Rejected(passed), out);
+            }
+        }
+    }
+
+    fn on_answer(
+        &mut self,
+        at: Moment,
+        calling: Calling,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(dialog) = calling.dialog.established(response) else {
+            self.callee = CalleeLeg::Gone;
+            return self.callee_failed(at, 502, Cause::Rejected(502), out);
+        };
+        out.push(Output::Ack(dialog.ack(response.cseq)));
+        let session = match negotiate::accept(&calling.session, &response.body) {
+            Ok(session) => session,
+            Err(_) => {
+                let leaving = self.say_bye(dialog, Cause::NoCommonCodec, out);
+                self.callee = CalleeLeg::Leaving(leaving);
+                return self.callee_failed(at, 488, Cause::NoCommonCodec, out);
+            }
+        };
+        let Some(media) = session.media().cloned() else { return };
+        self.callee =
+            CalleeLeg::Established(Box::new(Established { dialog, session, unacknowledged: None }));
+        if matches!(self.caller, CallerLeg::Invited(_)) {
+            self.codecs = vec![media.codec];
+            self.answer_caller(at, out);
+            if self.phase == Phase::Over {
+                return;
+            }
+        }
+        self.playing.remove(&Leg::Caller);
+        let codec = media.codec;
+        out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
+        for from in Leg::BOTH {
+            out.push(Output::Media(MediaCommand::Relay { from, on: true }));
+        }
+        self.phase = Phase::Talking;
+        out.push(Output::Tell(Fact::Bridged { codec }));
+        self.join(at, Leg::Callee, out);
+    }
+
+    /// The callee's side sends sound before it answers: the caller hears it.
+    fn early_media(&mut self, status: u16, session: &Session, out: &mut Vec<Output>) {
+        let Some(media) = session.media().cloned() else { return };
+        if let CallerLeg::Invited(invited) = &mut self.caller {
+            if invited.early.is_none() {
+                let body = &self.invite.body;
+                let answer = negotiate::answer(body, &self.side, &[media.codec], self.id);
+                let Ok(answer) = answer else { return };
+                if let Some(media) = answer.media().cloned() {
+                    let leg = Leg::Caller;
+                    out.push(Output::Media(MediaCommand::Connect { leg, media }));
+                }
+                invited.early = Some(answer);
+            }
+            if let Some(early) = &invited.early {
+                let contact = self.side.contact.clone();
+                let dialog = Dialog::uas(&self.invite, &self.side.tag, contact);
+                let tag = Some(self.side.tag.clone());
+                let response = described(status, tag, &dialog, early);
+                let response = with_record_route(response, &self.invite);
+                out.push(Output::Respond { txn: invited.txn, response });
+            }
+        }
+        self.playing.remove(&Leg::Caller);
+        out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
+        out.push(Output::Media(MediaCommand::Relay { from: Leg::Callee, on: true }));
+    }
+
+    /// 180 and its like reach a caller who has no answer yet.
+    fn pass_progress(&mut self, status: u16, out: &mut Vec<Output>) {
+        if let CallerLeg::Invited(invited) = &self.caller {
+            let mut response = Response::new(status, Some(self.side.tag.clone()));
+            response.headers.push("Contact", format!("<{}>", self.side.contact));
+            let response = with_record_route(response, &self.invite);
+            out.push(Output::Respond { txn: invited.txn, response });
+        }
+    }
+
+    /// The callee cannot be had: the caller is told, with the callee's status while the INVITE
+    /// is open, else with a BYE that names it (RFC 3326).
+    fn callee_failed(&mut self, at: Moment, status: u16, cause: Cause, out: &mut Vec<Output>) {
+        if matches!(self.caller, CallerLeg::Invited(_)) {
+            self.refuse_caller(at, status, cause, out);
+        } else {
+            self.end(at, cause, out);
+        }
+    }
+
+    fn on_cancelled_answer(
+        &mut self,
+        calling: Calling,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) {
+        match response.status {
+            ..=199 => self.callee = CalleeLeg::Cancelling(Box::new(calling)),
+            200..=299 => {
+                // The answer and our CANCEL crossed: take the call, then end it.
+                if let Some(dialog) = calling.dialog.established(response) {
+                    out.push(Output::Ack(dialog.ack(response.cseq)));
+                    let leaving = self.say_bye(dialog, Cause::Cancelled, out);
+                    self.callee = CalleeLeg::Leaving(leaving);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A 2xx after the first: a retransmission is acknowledged again, another fork's answer is
+    /// acknowledged and ended (RFC 3261, 13.2.2.4).
+    fn on_repeated_answer(&mut self, dialog: &Dialog, response: &Answered, out: &mut Vec<Output>) {
+        if !(200..300).contains(&response.status) {
+            return;
+        }
+        if response.to_tag.as_deref() == dialog.remote_tag() {
+            out.push(Output::Ack(dialog.ack(response.cseq)));
+        } else if let Some(other) = dialog.established(response) {
+            out.push(Output::Ack(other.ack(response.cseq)));
+            // Its answer is not waited for: this fork was never part of the call.
+            let _ = self.say_bye(other, Cause::Agent, out);
+        }
+    }
+
+    pub(super) fn tick_callee(&mut self, at: Moment, out: &mut Vec<Output>) {
+        match &self.callee {
+            CalleeLeg::Calling(calling) if calling.give_up <= at.instant => {
+                self.callee_failed(at, 480, Cause::Unreachable(480), out);
+            }
+            CalleeLeg::Cancelling(calling) if calling.give_up <= at.instant => {
+                self.callee = CalleeLeg::Gone;
+            }
+            _ => {}
+        }
+    }
+
+    /// Says goodbye to the callee, in the way that the leg's state asks for.
+    pub(super) fn leave_callee(&mut self, at: Moment, cause: Cause, out: &mut Vec<Output>) {
+        match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
+            CalleeLeg::Calling(mut calling) => {
+                out.push(Output::Cancel { txn: calling.txn });
+                calling.give_up = at.instant + PATIENCE;
+                self.callee = CalleeLeg::Cancelling(calling);
+            }
+            CalleeLeg::Established(established) => {
+                let leaving = self.say_bye(established.dialog, cause, out);
+                self.callee = CalleeLeg::Leaving(leaving);
+            }
+            other => self.callee = other,
+        }
+    }
+
+    fn is_bye(&self, txn: ClientTxn) -> bool {
+        matches!(&self.caller, CallerLeg::Leaving(leaving) if leaving.txn == txn)
+            || matches!(&self.callee, CalleeLeg::Leaving(leaving) if leaving.txn == txn)
+    }
+
+    fn bye_is_done(&mut self, txn: ClientTxn) {
+        if matches!(&self.caller, CallerLeg::Leaving(leaving) if leaving.txn == txn) {
+            self.caller = CallerLeg::Gone;
+        }
+        if matches!(&self.callee, CalleeLeg::Leaving(leaving) if leaving.txn == txn) {
+            self.callee = CalleeLeg::Gone;
+        }
+    }
+}
+
+/// The status that the caller gets for the callee's. Challenges and redirects are between us and
+/// the next hop, and mean nothing to the caller.
+fn passed_back(status: u16) -> u16 {
+    match status {
+        300..=399 => 480,
+        401 | 407 => 502,
+        other => other,
+    }
+}
+
+fn forwarded(headers: &super::message::Headers, hops: u8) -> super::message::Headers {
+    let mut changed = super::message::Headers::new();
+    for (name, value) in headers.iter() {
+        if name == "Max-Forwards" {
+            changed.push(name, hops.to_string());
+        } else {
+            changed.push(name, value.clone());
+        }
+    }
+    changed
+}

@@ -1,0 +1,390 @@
+//! Signalling towards the caller, and what both dialogs have in common.
+
+use bytes::Bytes;
+
+use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
+use crate::call::leg::{CalleeLeg, CallerLeg, Established};
+use crate::call::machine::{Call, Cause, Output, Phase};
+use crate::call::media::MediaCommand;
+use crate::call::message::{Incoming, Method, Response, ServerTxn, reason_phrase};
+use crate::call::negotiate::{self, Session};
+use crate::call::setup::InfoKeys;
+use crate::call::timer::{Backoff, Due};
+use crate::consent::KeyVia;
+use crate::consent::machine::Input;
+use crate::ids::Leg;
+use crate::time::Moment;
+
+/// The methods that this agent understands in a dialog.
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+
+impl Call {
+    /// Answers the caller's INVITE with a 200 that negotiates one codec.
+    pub(super) fn answer_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
+        let CallerLeg::Invited(invited) = &self.caller else { return };
+        let session = match invited.early.clone() {
+            Some(session) => Ok(session),
+            None => negotiate::answer(&self.invite.body, &self.side, &self.codecs, self.id),
+        };
+        match session {
+            Ok(session) => self.accept_caller(at, session, out),
+            Err(refusal) => {
+                self.refuse_caller(at, refusal.status(), Cause::NoCommonCodec, out);
+            }
+        }
+    }
+
+    fn accept_caller(&mut self, at: Moment, session: Session, out: &mut Vec<Output>) {
+        let CallerLeg::Invited(invited) = &self.caller else { return };
+        let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
+        let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
+        let response = with_record_route(response, &self.invite);
+        let unacknowledged = Unacknowledged {
+            txn: invited.txn,
+            response: response.clone(),
+            cseq: self.invite.cseq,
+            again: Backoff::starting(at.instant),
+        };
+        out.push(Output::Respond { txn: invited.txn, response });
+        if let Some(media) = session.media() {
+            out.push(Output::Media(MediaCommand::Connect {
+                leg: Leg::Caller,
+                media: media.clone(),
+            }));
+        }
+        self.caller = CallerLeg::Established(Box::new(Established {
+            dialog,
+            session,
+            unacknowledged: Some(unacknowledged),
+        }));
+    }
+
+    /// Ends the caller's INVITE with a final error and the call with it.
+    pub(super) fn refuse_caller(
+        &mut self,
+        at: Moment,
+        status: u16,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        if let CallerLeg::Invited(invited) = &self.caller {
+            let mut response = Response::new(status, Some(self.side.tag.clone()));
+            if status == 503 {
+                response.headers.push("Retry-After", "10");
+            }
+            out.push(Output::Respond { txn: invited.txn, response });
+            self.caller = CallerLeg::Gone;
+        }
+        self.end(at, cause, out);
+    }
+
+    pub(super) fn on_ack(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        request: &Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(established) = self.established(leg) else { return };
+        if established.dialog.admit(request).is_err() {
+            return;
+        }
+        if established.unacknowledged.as_ref().is_some_and(|u| u.cseq == request.cseq) {
+            established.unacknowledged = None;
+        }
+        if leg == Leg::Caller && self.phase != Phase::Over {
+            self.join(at, Leg::Caller, out);
+        }
+    }
+
+    pub(super) fn on_cancelled(&mut self, at: Moment, txn: ServerTxn, out: &mut Vec<Output>) {
+        match &self.caller {
+            CallerLeg::Invited(invited) if invited.txn == txn => {
+                self.refuse_caller(at, 487, Cause::Cancelled, out);
+            }
+            // Too late: the final answer is out, and a BYE will follow (RFC 3261, 9.2).
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_request(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        txn: ServerTxn,
+        request: Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(established) = self.established(leg) else {
+            let status = self.without_dialog(leg, &request);
+            out.push(Output::Respond { txn, response: Response::new(status, None) });
+            return;
+        };
+        if let Err(stray) = established.dialog.admit(&request) {
+            let status = match stray {
+                Stray::Unknown => 481,
+                Stray::OutOfOrder => 500,
+            };
+            out.push(Output::Respond { txn, response: Response::new(status, None) });
+            return;
+        }
+        match request.method {
+            Method::Bye => self.on_bye(at, leg, txn, out),
+            Method::Info => self.on_info(at, leg, txn, &request, out),
+            Method::Invite | Method::Update => self.on_reoffer(at, leg, txn, &request, out),
+            Method::Options => {
+                let response = allowing(Response::new(200, None));
+                out.push(Output::Respond { txn, response });
+            }
+            _ => {
+                let response = allowing(Response::new(405, None));
+                out.push(Output::Respond { txn, response });
+            }
+        }
+    }
+
+    fn on_bye(&mut self, at: Moment, leg: Leg, txn: ServerTxn, out: &mut Vec<Output>) {
+        out.push(Output::Respond { txn, response: Response::new(200, None) });
+        match leg {
+            Leg::Caller => self.caller = CallerLeg::Gone,
+            Leg::Callee => self.callee = CalleeLeg::Gone,
+        }
+        self.end(at, Cause::HungUp(leg), out);
+    }
+
+    fn on_info(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        txn: ServerTxn,
+        request: &Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        let status = match request.content_type().as_deref() {
+            None => 200,
+            Some("application/dtmf-relay" | "application/dtmf") => {
+                if let Some(key) = info_key(&request.body)
+                    && self.info_keys == InfoKeys::Counted
+                {
+                    self.pressed(at, leg, key, KeyVia::Info, None, out);
+                }
+                200
+            }
+            Some(_) => 415,
+        };
+        let mut response = Response::new(status, None);
+        if status == 415 {
+            response.headers.push("Accept", "application/dtmf-relay, application/dtmf");
+        }
+        out.push(Output::Respond { txn, response });
+    }
+
+    /// A re-INVITE or UPDATE: hold, resume, a new address, a session refresh. It is answered on
+    /// the leg that it came from.
+    fn on_reoffer(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        txn: ServerTxn,
+        request: &Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(established) = self.established(leg) else { return };
+        let invite = request.method == Method::Invite;
+        if invite && established.unacknowledged.is_some() {
+            // RFC 3261, 14.2: the previous one is not done.
+            let mut response = Response::new(500, None);
+            response.headers.push("Retry-After", "1");
+            out.push(Output::Respond { txn, response });
+            return;
+        }
+        let session = if request.body.is_empty() {
+            Ok(established.session.clone())
+        } else {
+            negotiate::answer_again(&established.session, &request.body)
+        };
+        let session = match session {
+            Ok(session) => session,
+            Err(refusal) => {
+                let response = Response::new(refusal.status(), None);
+                out.push(Output::Respond { txn, response });
+                return;
+            }
+        };
+        established.dialog.refresh_target(request.contact.as_ref());
+        let response = if invite || !request.body.is_empty() {
+            described(200, None, &established.dialog, &session)
+        } else {
+            contacting(Response::new(200, None), &established.dialog)
+        };
+        if invite {
+            established.unacknowledged = Some(Unacknowledged {
+                txn,
+                response: response.clone(),
+                cseq: request.cseq,
+                again: Backoff::starting(at.instant),
+            });
+        }
+        out.push(Output::Respond { txn, response });
+        let held = session.media().is_some_and(|media| !media.direction.sends());
+        let changed = session.media() != established.session.media();
+        established.session = session;
+        if changed && let Some(media) = established.session.media().cloned() {
+            out.push(Output::Media(MediaCommand::Connect { leg, media }));
+        }
+        if held {
+            self.permit(at, Input::Held { leg }, out);
+        }
+    }
+
+    pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
+        for leg in Leg::BOTH {
+            let Some(established) = self.established(leg) else { continue };
+            let Some(unacknowledged) = &mut established.unacknowledged else { continue };
+            match unacknowledged.again.due(at.instant) {
+                Due::NotYet => {}
+                Due::Again => out.push(Output::Respond {
+                    txn: unacknowledged.txn,
+                    response: unacknowledged.response.clone(),
+                }),
+                Due::GiveUp => {
+                    established.unacknowledged = None;
+                    self.end(at, Cause::NoAck, out);
+                }
+            }
+        }
+    }
+
+    /// Says goodbye to the caller, in the way that the leg's state asks for.
+    pub(super) fn leave_caller(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        match std::mem::replace(&mut self.caller, CallerLeg::Gone) {
+            CallerLeg::Invited(invited) => {
+                let status = cause.status().unwrap_or(480);
+                let response = Response::new(status, Some(self.side.tag.clone()));
+                out.push(Output::Respond { txn: invited.txn, response });
+            }
+            CallerLeg::Established(established) => {
+                let leaving = self.say_bye(established.dialog, cause, out);
+                self.caller = CallerLeg::Leaving(leaving);
+            }
+            leaving @ CallerLeg::Leaving(_) => self.caller = leaving,
+            CallerLeg::Gone => {}
+        }
+    }
+
+    pub(super) fn say_bye(
+        &mut self,
+        mut dialog: Dialog,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) -> Leaving {
+        let txn = self.next_txn();
+        let mut request = dialog.request(Method::Bye);
+        if let Some(status) = cause.status() {
+            let text = reason_phrase(status);
+            let reason = format!("SIP;cause={status};text=\"{text}\"");
+            request.headers.push("Reason", reason);
+        }
+        out.push(Output::Send { txn, request });
+        Leaving { txn }
+    }
+
+    pub(super) fn established(&mut self, leg: Leg) -> Option<&mut Established> {
+        match leg {
+            Leg::Caller => match &mut self.caller {
+                CallerLeg::Established(established) => Some(established),
+                _ => None,
+            },
+            Leg::Callee => match &mut self.callee {
+                CalleeLeg::Established(established) => Some(established),
+                _ => None,
+            },
+        }
+    }
+
+    /// The status for a request in a dialog that is not established, or no longer.
+    fn without_dialog(&self, leg: Leg, request: &Incoming) -> u16 {
+        let leaving = match leg {
+            Leg::Caller => matches!(self.caller, CallerLeg::Leaving(_)),
+            Leg::Callee => matches!(self.callee, CalleeLeg::Leaving(_)),
+        };
+        // Both sides said BYE at once: theirs is in order too.
+        if leaving && request.method == Method::Bye { 200 } else { 481 }
+    }
+}
+
+/// A response with our description and contact.
+pub(super) fn described(
+    status: u16,
+    to_tag: Option<String>,
+    dialog: &Dialog,
+    session: &Session,
+) -> Response {
+    let mut response = contacting(Response::new(status, to_tag), dialog);
+    response.headers.push("Content-Type", "application/sdp");
+    response.body = session.description();
+    response
+}
+
+fn contacting(response: Response, dialog: &Dialog) -> Response {
+    let mut response = allowing(response);
+    response.headers.push("Contact", dialog.contact_value());
+    response
+}
+
+fn allowing(mut response: Response) -> Response {
+    response.headers.push("Allow", ALLOW);
+    response
+}
+
+/// RFC 3261, 12.1.1: the response that makes a dialog repeats the request's Record-Route.
+pub(super) fn with_record_route(mut response: Response, invite: &Incoming) -> Response {
+    for value in invite.headers.all("Record-Route") {
+        response.headers.push("Record-Route", value.clone());
+    }
+    response
+}
+
+/// The key in a body of `application/dtmf-relay` (`Signal=1`) or `application/dtmf` (`1`).
+fn info_key(body: &Bytes) -> Option<char> {
+    let text = std::str::from_utf8(body).ok()?;
+    let value = text
+        .lines()
+        .find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
+        })
+        .unwrap_or_else(|| text.trim());
+    match value {
+        "10" => return Some('*'),
+        "11" => return Some('#'),
+        _ => {}
+    }
+    let mut chars = value.chars();
+    let key = chars.next()?.to_ascii_uppercase();
+    let fits = key.is_ascii_digit() || matches!(key, '*' | '#' | 'A'..='D');
+    (fits && chars.next().is_none()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_keys_from_both_kinds_of_info() {
+        let cases = [
+            ("Signal=1\r\nDuration=160\r\n", Some('1')),
+            ("signal = *\r\n", Some('*')),
+            ("Duration=100\nSignal= 11\n", Some('#')),
+            ("5", Some('5')),
+            (" d \r\n", Some('D')),
+            ("12", None),
+            ("Signal=\r\n", None),
+            ("", None),
+            ("Signal=é", None),
+        ];
+        for (body, key) in cases {
+            assert_eq!(info_key(&Bytes::from_static(body.as_bytes())), key, "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The call machine: what happens goes in, what is to be done comes out.
+//!
+//! The two legs and the permission machine meet here. Signalling of the caller's side is in
+//! `caller.rs`, of the callee's in `callee.rs`, sounds and permission in `asking.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::call::leg::{CalleeLeg, CallerLeg, Invited};
+use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
+use crate::call::message::{
+    Answered, ClientTxn, Incoming, Request, Response, ServerTxn, Unanswered,
+};
+use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
+use crate::catalog::Receipt;
+use crate::consent::machine::{Denial, Permission, Verdict};
+use crate::consent::policy::Policy;
+use crate::consent::{Decision, Grant, NoticePlayed};
+use crate::ids::{CallId, Leg};
+use crate::rtp::{Codec, LegMedia};
+use crate::time::{Moment, Timestamp};
+
+/// What happens to a call.
+#[derive(Debug)]
+pub enum Input {
+    /// The ACK of a 2xx of ours.
+    Ack {
+        /// On which leg's dialog.
+        leg: Leg,
+        /// The ACK.
+        request: Incoming,
+    },
+    /// The caller's INVITE was cancelled.
+    Cancelled {
+        /// The INVITE's transaction.
+        txn: ServerTxn,
+    },
+    /// A request in a leg's dialog.
+    Request {
+        /// Which leg's.
+        leg: Leg,
+        /// Its transaction.
+        txn: ServerTxn,
+        /// The request.
+        request: Incoming,
+    },
+    /// A response to a request of ours.
+    Response {
+        /// The request's transaction.
+        txn: ClientTxn,
+        /// The response.
+        response: Answered,
+    },
+    /// A request of ours will not be answered.
+    Unanswered {
+        /// The request's transaction.
+        txn: ClientTxn,
+        /// Why.
+        why: Unanswered,
+    },
+    /// Something about the media.
+    Media(MediaEvent),
+    /// A decision is durable.
+    Durable(Receipt<Decision>),
+    /// A decision could not be made durable in time.
+    NotDurable {
+        /// Whose.
+        leg: Leg,
+    },
+    /// The agent wants this call to end.
+    HangUp,
+    /// The time that [`Call::deadline`] named has come.
+    Tick,
+}
+
+/// What a call wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Answer a request.
+    Respond {
+        /// Its transaction.
+        txn: ServerTxn,
+        /// The answer.
+        response: Response,
+    },
+    /// Send a request.
+    Send {
+        /// Its transaction's number.
+        txn: ClientTxn,
+        /// The request.
+        request: Request,
+    },
+    /// Cancel an INVITE of ours.
+    Cancel {
+        /// Its transaction.
+        txn: ClientTxn,
+    },
+    /// Send the ACK of a 2xx.
+    Ack(Request),
+    /// Tell the media threads.
+    Media(MediaCommand),
+    /// Close the media of this call, finishing what is being written.
+    CloseMedia,
+    /// Make a decision durable; answer with [`Input::Durable`] or [`Input::NotDurable`].
+    Commit(Decision),
+    /// Write the leg's voice from now on.
+    Capture {
+        /// Which leg's.
+        leg: Leg,
+        /// The right to.
+        grant: Grant,
+    },
+    /// Something that others want to know.
+    Tell(Fact),
+    /// Nothing is left of the call; the machine can be dropped.
+    Over,
+}
+
+/// Something that happened, for events, logs and the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A party is on the line.
+    Joined {
+        /// On which leg.
+        leg: Leg,
+    },
+    /// A party has left.
+    Left {
+        /// From which leg.
+        leg: Leg,
+        /// Why.
+        reason: Cause,
+    },
+    /// A notice or re-prompt starts.
+    NoticeStarted {
+        /// Into which leg.
+        leg: Leg,
+        /// Which playing.
+        playback: PlaybackId,
+        /// The prompt's name.
+        prompt: String,
+        /// The locale that was asked for.
+        locale: String,
+    },
+    /// A notice or re-prompt has ended.
+    NoticeEnded {
+        /// Into which leg.
+        leg: Leg,
+        /// Which playing.
+        playback: PlaybackId,
+        /// How much of it was sent, and how.
+        notice: NoticePlayed,
+    },
+    /// The call is not recorded.
+    Blocked {
+        /// Why.
+        why: Denial,
+    },
+    /// Both parties hear each other.
+    Bridged {
+        /// The codec of both legs.
+        codec: Codec,
+    },
+    /// The call has ended.
+    Ended {
+        /// When it began.
+        started: Timestamp,
+        /// Why it ended.
+        cause: Cause,
+    },
+}
+
+/// Why a call or a leg ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A party hung up.
+    HungUp(Leg),
+    /// The caller cancelled before an answer.
+    Cancelled,
+    /// The callee's side answered with this final status.
+    Rejected(u16),
+    /// The callee's side did not answer: unreachable, or nobody there.
+    Unreachable(u16),
+    /// A refusal ends the call, as the policy says.
+    RefusalEndsCall,
+    /// The caller's side never acknowledged the answer.
+    NoAck,
+    /// The agent ended it.
+    Agent,
+    /// No offer or answer that both sides understand.
+    NoCommonCodec,
+}
+
+impl Cause {
+    /// A word for events and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::HungUp(Leg::Caller) => "caller-hung-up",
+            Cause::HungUp(Leg::Callee) => "callee-hung-up",
+            Cause::Cancelled => "cancelled",
+            Cause::Rejected(_) => "rejected",
+            Cause::Unreachable(_) => "unreachable",
+            Cause::RefusalEndsCall => "refusal",
+            Cause::NoAck => "no-ack",
+            Cause::Agent => "agent",
+            Cause::NoCommonCodec => "no-common-codec",
+        }
+    }
+
+    /// The SIP status that goes with it, where there is one.
+    #[must_use]
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Cause::Rejected(status) | Cause::Unreachable(status) => Some(status),
+            Cause::NoCommonCodec => Some(488),
+            Cause::Cancelled => Some(487),
+            _ => None,
+        }
+    }
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The caller is asked, or is the only party.
+    Asking,
+    /// A goodbye plays; the call ends with it.
+    Farewell,
+    /// The other leg is dialled.
+    Dialling,
+    /// Both hear each other, or the caller talks to the endpoint.
+    Talking,
+    /// The call is being taken down.
+    Over,
+}
+
+/// What a playing is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The permission machine asked for it and waits for its end.
+    Question,
+    /// Tells what was decided; nothing waits for it.
+    Courtesy,
+    /// The call ends with it.
+    Farewell,
+    /// Ringback.
+    Comfort,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) id: CallId,
+    pub(super) policy: std::sync::Arc<Policy>,
+    pub(super) invite: Incoming,
+    pub(super) inline: Option<Inline>,
+    pub(super) side: Side,
+    pub(super) codecs: Vec<Codec>,
+    pub(super) info_keys: InfoKeys,
+    pub(super) recorder: Recorder,
+    pub(super) permission: Permission,
+    pub(super) phase: Phase,
+    pub(super) caller: CallerLeg,
+    pub(super) callee: CalleeLeg,
+    pub(super) playing: BTreeMap<Leg, (PlaybackId, Purpose)>,
+    /// Permissions for parties who are not on the line yet.
+    pub(super) grants: Vec<(Leg, Grant)>,
+    pub(super) joined: Vec<Leg>,
+    pub(super) started: Timestamp,
+    next_playback: u32,
+    next_txn: u64,
+    over_said: bool,
+}
+
+impl Call {
+    /// Takes over an INVITE and does the first thing about it.
+    #[must_use]
+    pub fn start(at: Moment, setup: Setup) -> (Self, Vec<Output>) {
+        let (inline, parties) = match setup.plan {
+            Plan::Endpoint => (None, vec![setup.caller_party]),
+            Plan::Inline(inline) => {
+                let callee = inline.callee_party.clone();
+                (Some(*inline), vec![setup.caller_party, callee])
+            }
+        };
+        let policy = setup.policy;
+        let permission =
+            Permission::new(std::sync::Arc::clone(&policy), setup.call, setup.recording, parties);
+        let mut call = Self {
+            id: setup.call,
+            policy,
+            invite: setup.invite,
+            inline,
+            side: setup.caller,
+            codecs: setup.codecs,
+            info_keys: setup.info_keys,
+            recorder: setup.recorder,
+            permission,
+            phase: Phase::Asking,
+            caller: CallerLeg::Invited(Box::new(Invited { txn: setup.txn, early: None })),
+            callee: CalleeLeg::Idle,
+            playing: BTreeMap::new(),
+            grants: Vec::new(),
+            joined: Vec::new(),
+            started: at.wall,
+            next_playback: 0,
+            next_txn: setup.first_txn,
+            over_said: false,
+        };
+        let mut outputs = Vec::new();
+        call.begin(at, &mut outputs);
+        call.finish_if_over(&mut outputs);
+        (call, outputs)
+    }
+
+    /// Takes what happened, and says what to do.
+    pub fn handle(&mut self, at: Moment, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let out = &mut outputs;
+        match input {
+            Input::Ack { leg, request } => self.on_ack(at, leg, &request, out),
+            Input::Cancelled { txn } => self.on_cancelled(at, txn, out),
+            Input::Request { leg, txn, request } => self.on_request(at, leg, txn, request, out),
+            Input::Response { txn, response } => self.on_response(at, txn, &response, out),
+            Input::Unanswered { txn, why } => self.on_unanswered(at, txn, why, out),
+            Input::Media(event) => self.on_media(at, event, out),
+            Input::Durable(receipt) => {
+                self.permit(at, crate::consent::machine::Input::Durable(receipt), out);
+            }
+            Input::NotDurable { leg } => {
+                self.permit(at, crate::consent::machine::Input::NotDurable { leg }, out);
+            }
+            Input::HangUp => self.end(at, Cause::Agent, out),
+            Input::Tick => self.on_tick(at, out),
+        }
+        self.finish_if_over(out);
+        outputs
+    }
+
+    /// When [`Input::Tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.caller.deadline(), self.callee.deadline(), self.permission.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Where the call stands, for counters.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What was negotiated on a leg, once it is.
+    #[must_use]
+    pub fn media(&self, leg: Leg) -> Option<&LegMedia> {
+        match leg {
+            Leg::Caller => match &self.caller {
+                CallerLeg::Established(established) => established.session.media(),
+                _ => None,
+            },
+            Leg::Callee => match &self.callee {
+                CalleeLeg::Established(established) => established.session.media(),
+                _ => None,
+            },
+        }
+    }
+
+    fn begin(&mut self, at: Moment, out: &mut Vec<Output>) {
+        if self.recorder == Recorder::OutOfOrder {
+            return self.begin_unrecorded(at, Denial::Unavailable, out);
+        }
+        if !self.permission.possible() {
+            return self.begin_unrecorded(at, Denial::NotCovered, out);
+        }
+        if self.inline.is_none() || self.permission.asks(Leg::Caller) {
+            self.answer_caller(at, out);
+        } else {
+            self.dial(at, out);
+        }
+    }
+
+    fn begin_unrecorded(&mut self, at: Moment, why: Denial, out: &mut Vec<Output>) {
+        use crate::consent::policy::OnUnavailable;
+        if why == Denial::Unavailable && self.policy.on_unavailable == OnUnavailable::Refuse {
+            out.push(Output::Tell(Fact::Blocked { why }));
+            return self.refuse_caller(at, 503, Cause::Agent, out);
+        }
+        out.push(Output::Tell(Fact::Blocked { why }));
+        if self.inline.is_some() {
+            self.dial(at, out);
+        } else {
+            self.answer_caller(at, out);
+        }
+    }
+
+    fn on_tick(&mut self, at: Moment, out: &mut Vec<Output>) {
+        self.tick_caller(at, out);
+        self.tick_callee(at, out);
+        if self.permission.deadline().is_some_and(|due| due <= at.instant) {
+            self.permit(at, crate::consent::machine::Input::Tick, out);
+        }
+    }
+
+    pub(super) fn next_txn(&mut self) -> ClientTxn {
+        let txn = ClientTxn(self.next_txn);
+        self.next_txn += 1;
+        txn
+    }
+
+    pub(super) fn next_playback(&mut self) -> PlaybackId {
+        self.next_playback += 1;
+        PlaybackId(self.next_playback)
+    }
+
+    /// Takes the call down: everything that is open is closed, cancelled or said goodbye to.
+    pub(super) fn end(&mut self, at: Moment, cause: Cause, out: &mut Vec<Output>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.phase = Phase::Over;
+        for leg in Leg::BOTH {
+            self.permit(at, crate::consent::machine::Input::Left { leg }, out);
+        }
+        self.grants.clear();
+        out.push(Output::CloseMedia);
+        self.leave_caller(cause, out);
+        self.leave_callee(at, cause, out);
+        for leg in std::mem::take(&mut self.joined) {
+            out.push(Output::Tell(Fact::Left { leg, reason: cause }));
+        }
+        out.push(Output::Tell(Fact::Ended { started: self.started, cause }));
+    }
+
+    fn finish_if_over(&mut self, out: &mut Vec<Output>) {
+        let gone = self.caller.is_gone() && self.callee.is_gone();
+        if self.phase == Phase::Over && gone && !self.over_said {
+            self.over_said = true;
+            out.push(Output::Over);
+        }
+    }
+
+    /// The verdict as the call sees it: nothing is recorded once it is being taken down.
+    pub(super) fn settled(&mut self, at: Moment, verdict: Verdict, out: &mut Vec<Output>) {
+        if let Verdict::Unrecorded { why, .. } = verdict {
+            out.push(Output::Tell(Fact::Blocked { why }));
+        }
+        if self.phase == Phase::Asking {
+            self.go_on(at, verdict, out);
+        }
+    }
+}

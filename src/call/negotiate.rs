@@ -1,0 +1,138 @@
+//! A leg's session: our description, what was agreed, and how it is agreed again.
+
+use bytes::Bytes;
+
+use crate::call::setup::Side;
+use crate::ids::CallId;
+use crate::rtp::{Codec, Direction, LegMedia};
+use crate::sdp::{self, LocalDescription, LocalOffer, Offer, SdpError};
+
+/// One leg's session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    local: LocalDescription,
+    description: Bytes,
+    state: Agreed,
+}
+
+#[derive(Clone, Debug)]
+enum Agreed {
+    /// Our offer waits for its answer.
+    Offered(LocalOffer),
+    /// Both sides have spoken.
+    Settled(LegMedia),
+}
+
+/// Why nothing was agreed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal(SdpError);
+
+impl Refusal {
+    /// The SIP status that says so.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self.0 {
+            SdpError::Syntax(_) => 400,
+            SdpError::TooLarge => 413,
+            _ => 488,
+        }
+    }
+}
+
+impl From<SdpError> for Refusal {
+    fn from(error: SdpError) -> Self {
+        Self(error)
+    }
+}
+
+impl Session {
+    /// Our description as it was last sent.
+    #[must_use]
+    pub fn description(&self) -> Bytes {
+        self.description.clone()
+    }
+
+    /// What was agreed; `None` while our offer has no answer.
+    #[must_use]
+    pub fn media(&self) -> Option<&LegMedia> {
+        match &self.state {
+            Agreed::Settled(media) => Some(media),
+            Agreed::Offered(_) => None,
+        }
+    }
+}
+
+/// The codecs of an offer that we have too, in the offer's order.
+///
+/// # Errors
+/// When there is none, or the offer is of no use.
+pub fn offered(offer: &[u8], codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
+    let offer = Offer::parse(offer)?;
+    let mut common: Vec<Codec> = offer.codecs().filter(|codec| codecs.contains(codec)).collect();
+    common.dedup();
+    if common.is_empty() { Err(Refusal(SdpError::NoCommonCodec)) } else { Ok(common) }
+}
+
+/// Answers an offer with one codec of it.
+///
+/// # Errors
+/// When there is none in common, or the offer is of no use.
+pub fn answer(
+    offer: &[u8],
+    side: &Side,
+    codecs: &[Codec],
+    call: CallId,
+) -> Result<Session, Refusal> {
+    let local = local(side, codecs.to_vec(), call);
+    let answer = sdp::answer(&Offer::parse(offer)?, &local)?;
+    Ok(settled(local, answer))
+}
+
+/// Answers a new offer in a session that is agreed already; its codec stays.
+///
+/// # Errors
+/// When the new offer lacks the codec, or is of no use.
+pub fn answer_again(session: &Session, offer: &[u8]) -> Result<Session, Refusal> {
+    let Some(media) = session.media() else { return Err(Refusal(SdpError::Inconsistent)) };
+    let mut local = LocalDescription { codecs: vec![media.codec], ..session.local.clone() };
+    let previous = std::str::from_utf8(&session.description).unwrap_or_default();
+    let answer = sdp::reanswer(&Offer::parse(offer)?, &mut local, previous)?;
+    Ok(settled(local, answer))
+}
+
+/// An offer of ours.
+#[must_use]
+pub fn offer(side: &Side, codecs: &[Codec], call: CallId) -> Session {
+    let local = local(side, codecs.to_vec(), call);
+    let offer = LocalOffer::new(local.clone(), true);
+    Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
+}
+
+/// Takes the answer to our offer.
+///
+/// # Errors
+/// When it does not fit the offer.
+pub fn accept(session: &Session, answer: &[u8]) -> Result<Session, Refusal> {
+    let media = match &session.state {
+        Agreed::Offered(offer) => offer.accept(answer)?,
+        Agreed::Settled(media) => media.clone(),
+    };
+    Ok(Session { state: Agreed::Settled(media), ..session.clone() })
+}
+
+fn settled(local: LocalDescription, answer: sdp::Answer) -> Session {
+    Session { local, description: answer.sdp.into(), state: Agreed::Settled(answer.media) }
+}
+
+fn local(side: &Side, codecs: Vec<Codec>, call: CallId) -> LocalDescription {
+    let (high, low) = call.0.as_u64_pair();
+    LocalDescription {
+        rtp: side.rtp,
+        rtcp_port: side.rtcp.port(),
+        // 63 bits: some parsers take a session identifier for a signed number.
+        session: (high ^ low) >> 1,
+        version: 1,
+        codecs,
+        direction: Direction::SendRecv,
+    }
+}

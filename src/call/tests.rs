@@ -1,0 +1,662 @@
+//! Whole calls through the machine, without a socket or a clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::call::machine::{Call, Cause, Fact, Input, Output, Phase};
+use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
+use crate::call::message::{
+    Address, Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, ServerTxn,
+    Transport, Unanswered,
+};
+use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
+use crate::consent::machine::{Denial, PartyFacts};
+use crate::consent::policy::{
+    Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+};
+use crate::consent::{Answer, Decision, MediaTransport, NoticePlayed, Outcome};
+use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
+use crate::rtp::Codec;
+use crate::time::{Moment, Timestamp};
+
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+    m=audio 4000 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+const ANSWER: &str = "v=0\r\no=- 2 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+    m=audio 5000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+const INVITE: ServerTxn = ServerTxn(1);
+
+/// A call under test: what went in last, what has come out since.
+struct Rig {
+    call: Call,
+    at: Moment,
+    out: Vec<Output>,
+    txn: u64,
+    cseq: u32,
+}
+
+impl Rig {
+    fn inline(policy: Policy) -> Self {
+        Self::start(setup(policy, true))
+    }
+
+    fn start(setup: Setup) -> Self {
+        let at = Moment { instant: Instant::now(), wall: Timestamp::from_micros(1_000_000) };
+        let (call, out) = Call::start(at, setup);
+        Self { call, at, out, txn: 100, cseq: 1 }
+    }
+
+    fn feed(&mut self, input: Input) -> &mut Self {
+        self.out = self.call.handle(self.at, input);
+        self
+    }
+
+    /// Lets time pass up to the next deadline within `limit`, and ticks there.
+    fn wait(&mut self, limit: Duration) -> &mut Self {
+        let end = self.at.instant + limit;
+        let due = self.call.deadline().filter(|due| *due <= end).unwrap_or(end);
+        self.at = self.at.plus(due.saturating_duration_since(self.at.instant));
+        self.feed(Input::Tick)
+    }
+
+    fn from_caller(&mut self, method: Method) -> &mut Self {
+        self.cseq += 1;
+        self.txn += 1;
+        let mut request = incoming(method, self.cseq);
+        request.to.tag = Some("caller-side".into());
+        let txn = ServerTxn(self.txn);
+        self.feed(Input::Request { leg: Leg::Caller, txn, request })
+    }
+
+    fn ack(&mut self) -> &mut Self {
+        let mut request = incoming(Method::Ack, 1);
+        request.to.tag = Some("caller-side".into());
+        self.feed(Input::Ack { leg: Leg::Caller, request })
+    }
+
+    fn key(&mut self, key: char) -> &mut Self {
+        let leg = Leg::Caller;
+        self.feed(Input::Media(MediaEvent::Key { leg, key, rtp_timestamp: 7 }))
+    }
+
+    fn played(&mut self, playback: u32, completed: bool) -> &mut Self {
+        let notice = NoticePlayed {
+            prompt: "notice-opt-in".into(),
+            locale: "en-US".into(),
+            sha256: Digest::of(b"prompt"),
+            played_ms: 900,
+            total_ms: 1000,
+            packets: 45,
+            started: self.at.wall,
+            ended: self.at.wall,
+            held: false,
+            loss_percent: None,
+            completed,
+        };
+        let playback = PlaybackId(playback);
+        self.feed(Input::Media(MediaEvent::Played { leg: Leg::Caller, playback, notice }))
+    }
+
+    fn callee_says(&mut self, status: u16, body: &'static str) -> &mut Self {
+        let txn = self.dialled();
+        let response = answered(status, body);
+        self.feed(Input::Response { txn, response })
+    }
+
+    fn dialled(&self) -> ClientTxn {
+        ClientTxn(65_536)
+    }
+
+    fn responses(&self) -> Vec<&Response> {
+        self.out
+            .iter()
+            .filter_map(|output| match output {
+                Output::Respond { response, .. } => Some(response),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn statuses(&self) -> Vec<u16> {
+        self.responses().iter().map(|response| response.status).collect()
+    }
+
+    fn sent(&self, method: &Method) -> Option<&Request> {
+        self.out.iter().find_map(|output| match output {
+            Output::Send { request, .. } if request.method == *method => Some(request),
+            _ => None,
+        })
+    }
+
+    fn decision(&self) -> Option<&Decision> {
+        self.out.iter().find_map(|output| match output {
+            Output::Commit(decision) => Some(decision),
+            _ => None,
+        })
+    }
+
+    fn prompts(&self) -> Vec<&str> {
+        self.out
+            .iter()
+            .filter_map(|output| match output {
+                Output::Media(MediaCommand::Play { sound, .. }) => Some(match sound {
+                    Sound::Prompt { name, .. } => name.as_str(),
+                    Sound::Ringback { .. } => "ringback",
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn has(&self, wanted: impl Fn(&Output) -> bool) -> bool {
+        self.out.iter().any(wanted)
+    }
+
+    fn blocked(&self) -> Option<Denial> {
+        self.out.iter().find_map(|output| match output {
+            Output::Tell(Fact::Blocked { why }) => Some(*why),
+            _ => None,
+        })
+    }
+
+    fn ended(&self) -> Option<Cause> {
+        self.out.iter().find_map(|output| match output {
+            Output::Tell(Fact::Ended { cause, .. }) => Some(*cause),
+            _ => None,
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        self.has(|output| matches!(output, Output::Over))
+    }
+
+    fn relays(&self) -> usize {
+        let relay = |o: &&Output| matches!(o, Output::Media(MediaCommand::Relay { on: true, .. }));
+        self.out.iter().filter(relay).count()
+    }
+}
+
+fn opt_in() -> Policy {
+    Policy {
+        name: "default".into(),
+        basis: Basis::Consent,
+        purposes: vec!["quality".into()],
+        controller: "Example GmbH".into(),
+        gate: Gate::OptIn,
+        caller: Ask::OnCall,
+        callee: Ask::Standing("agreement".into()),
+        scope: Scope::All,
+        notice: "notice-opt-in".into(),
+        locale: [("*".to_owned(), "en-US".to_owned())].into(),
+        accept: '1',
+        refuse: '2',
+        withdraw: "*9".into(),
+        pause: "*7".into(),
+        pause_by: vec![Leg::Callee],
+        attempts: 2,
+        answer_within: Duration::from_secs(8),
+        on_refusal: OnRefusal::Continue,
+        on_withdrawal: OnWithdrawal::Erase,
+        on_unavailable: OnUnavailable::Proceed,
+        beep: None,
+        retention: Duration::from_secs(86_400),
+    }
+}
+
+fn no_objection() -> Policy {
+    Policy { basis: Basis::LegitimateInterests, gate: Gate::NoObjection, ..opt_in() }
+}
+
+fn standing() -> Policy {
+    Policy { caller: Ask::Standing("contract".into()), ..opt_in() }
+}
+
+fn setup(policy: Policy, inline: bool) -> Setup {
+    let callee = Inline {
+        callee: side("callee-side", 6002),
+        callee_party: party(Leg::Callee),
+        uri: "sip:200@127.0.0.1:5080".into(),
+        call_id: "other-leg".into(),
+        hop: hop(5080),
+        ring_for: Duration::from_secs(180),
+    };
+    Setup {
+        call: CallId(Uuid::from_u128(1)),
+        recording: RecordingId(Uuid::from_u128(2)),
+        invite: incoming(Method::Invite, 1),
+        txn: INVITE,
+        policy: Arc::new(policy),
+        plan: if inline { Plan::Inline(Box::new(callee)) } else { Plan::Endpoint },
+        caller: side("caller-side", 6000),
+        caller_party: party(Leg::Caller),
+        codecs: Codec::ALL.to_vec(),
+        info_keys: InfoKeys::Counted,
+        first_txn: 65_536,
+        recorder: Recorder::Ready,
+    }
+}
+
+fn side(tag: &str, port: u16) -> Side {
+    Side {
+        tag: tag.into(),
+        contact: "sip:127.0.0.1:5060".into(),
+        rtp: ([127, 0, 0, 1], port).into(),
+        rtcp: ([127, 0, 0, 1], port + 1).into(),
+        locale: "en-US".into(),
+    }
+}
+
+fn party(leg: Leg) -> PartyFacts {
+    PartyFacts {
+        leg,
+        party_ref: PartyRef([leg.stream().0; 32]),
+        locale: "en-US".into(),
+        transport: MediaTransport::Rtp,
+    }
+}
+
+fn hop(port: u16) -> Hop {
+    Hop { transport: Transport::Udp, addr: ([127, 0, 0, 1], port).into() }
+}
+
+fn address(uri: &str, tag: Option<&str>) -> Address {
+    Address {
+        value: Pii::new(Bytes::from(format!("<{uri}>"))),
+        uri: Pii::new(uri.to_owned()),
+        user: Pii::new("100".into()),
+        tag: tag.map(str::to_owned),
+    }
+}
+
+fn incoming(method: Method, cseq: u32) -> Incoming {
+    let body = if method == Method::Invite { OFFER } else { "" };
+    Incoming {
+        method,
+        uri: Pii::new("sip:200@127.0.0.1".into()),
+        user: Pii::new("200".into()),
+        from: address("sip:100@127.0.0.1", Some("caller-tag")),
+        to: address("sip:200@127.0.0.1", None),
+        call_id: "caller-leg".into(),
+        cseq,
+        max_forwards: 70,
+        contact: Some("sip:100@127.0.0.1:5070".into()),
+        record_route: Vec::new(),
+        headers: Headers::new().with("X-Kept", "yes"),
+        body: Bytes::from_static(body.as_bytes()),
+        source: hop(5070),
+    }
+}
+
+fn answered(status: u16, body: &'static str) -> Answered {
+    Answered {
+        status,
+        reason: "whatever".into(),
+        to_tag: (status > 100).then(|| "callee-tag".into()),
+        cseq: 1,
+        contact: Some("sip:200@127.0.0.1:5090".into()),
+        record_route: Vec::new(),
+        headers: Headers::new(),
+        body: Bytes::from_static(body.as_bytes()),
+    }
+}
+
+/// To the point where the caller's notice plays.
+fn announced(policy: Policy) -> Rig {
+    let mut rig = Rig::inline(policy);
+    assert_eq!(rig.statuses(), [200]);
+    rig.ack();
+    assert!(rig.prompts()[0].starts_with("notice"));
+    rig
+}
+
+/// To the point where the callee's phone is dialled, unrecorded because a disk failed.
+fn dialling() -> Rig {
+    let mut rig = announced(opt_in());
+    rig.played(1, true).key('1');
+    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    assert_eq!(rig.blocked(), Some(Denial::Unavailable));
+    assert!(rig.sent(&Method::Invite).is_some());
+    rig
+}
+
+#[test]
+fn nothing_is_asked_before_the_ack_and_the_notice_comes_first() {
+    let mut rig = Rig::inline(opt_in());
+    assert_eq!(rig.statuses(), [200]);
+    assert!(rig.prompts().is_empty());
+    let answer = String::from_utf8_lossy(&rig.responses()[0].body).into_owned();
+    assert!(answer.contains("m=audio 6000 RTP/AVP 8 101"), "one codec, theirs first: {answer}");
+    assert_eq!(rig.ack().prompts(), ["notice-opt-in"]);
+    // A repeated ACK asks nothing twice.
+    assert!(rig.ack().prompts().is_empty());
+}
+
+#[test]
+fn a_key_during_the_notice_cuts_it_and_is_decided_with_what_was_played() {
+    let mut rig = announced(opt_in());
+    rig.key('1');
+    assert!(rig.has(|o| matches!(o, Output::Media(MediaCommand::Silence { .. }))));
+    assert!(rig.decision().is_none(), "the evidence needs the notice's end");
+    rig.played(1, false);
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!(facts.outcome, Outcome::Granted);
+    assert_eq!(facts.notices.len(), 1);
+    assert!(!facts.notices[0].completed);
+    assert_eq!(
+        rig.out.iter().filter(|o| matches!(o, Output::Commit(_))).count(),
+        2,
+        "both parties in one go"
+    );
+}
+
+#[test]
+fn silence_after_the_last_prompt_is_a_refusal_where_consent_is_asked() {
+    let mut rig = announced(opt_in());
+    rig.played(1, true).wait(Duration::from_secs(8));
+    assert_eq!(rig.prompts(), ["reprompt"]);
+    rig.played(2, true).wait(Duration::from_secs(8));
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!(facts.outcome, Outcome::Refused);
+    assert!(matches!(facts.answer, Answer::Window { .. }));
+    assert_eq!(facts.notices.len(), 2);
+    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    assert_eq!(rig.blocked(), Some(Denial::Refused), "a no stands even when not written down");
+    assert_eq!(rig.prompts(), ["declined"]);
+    assert!(rig.sent(&Method::Invite).is_some(), "the call goes on");
+}
+
+#[test]
+fn silence_is_no_objection_once_the_notice_was_heard() {
+    let mut rig = announced(no_objection());
+    rig.played(1, true).wait(Duration::from_secs(8));
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!(facts.outcome, Outcome::Granted);
+}
+
+#[test]
+fn a_notice_that_was_not_heard_is_repeated_once_and_then_permits_nothing() {
+    let mut rig = announced(no_objection());
+    assert_eq!(rig.played(1, false).prompts(), ["notice-opt-in"]);
+    rig.played(2, false);
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!((facts.outcome, &facts.answer), (Outcome::Refused, &Answer::NotHeard));
+}
+
+#[test]
+fn an_objection_counts_during_the_notice_and_after_it() {
+    for during in [true, false] {
+        let mut rig = announced(no_objection());
+        if during {
+            rig.key('2').played(1, false);
+        } else {
+            rig.played(1, true).key('2');
+        }
+        assert_eq!(rig.decision().expect("a decision").facts().outcome, Outcome::Objected);
+    }
+}
+
+#[test]
+fn a_refusal_ends_the_call_after_a_goodbye_where_the_policy_says_so() {
+    let policy = Policy { on_refusal: OnRefusal::HangUp, ..no_objection() };
+    let mut rig = announced(policy);
+    rig.played(1, true).key('2');
+    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    assert_eq!(rig.prompts(), ["refused-goodbye"]);
+    assert!(rig.sent(&Method::Invite).is_none());
+    rig.played(2, true);
+    assert_eq!(rig.ended(), Some(Cause::RefusalEndsCall));
+    assert!(rig.sent(&Method::Bye).is_some());
+}
+
+#[test]
+fn keys_that_mean_nothing_and_keys_of_the_callee_decide_nothing() {
+    let mut rig = announced(opt_in());
+    for key in ['3', '#', '*', 'A'] {
+        assert!(rig.key(key).out.is_empty());
+    }
+    rig.feed(Input::Media(MediaEvent::Key { leg: Leg::Callee, key: '1', rtp_timestamp: 1 }));
+    assert!(rig.out.is_empty());
+}
+
+#[test]
+fn info_keys_count_only_where_configured() {
+    for (info_keys, cut) in [(InfoKeys::Counted, true), (InfoKeys::Ignored, false)] {
+        let mut rig = Rig::start(Setup { info_keys, ..setup(opt_in(), true) });
+        rig.ack();
+        let mut request = incoming(Method::Info, 2);
+        request.to.tag = Some("caller-side".into());
+        request.headers = Headers::new().with("Content-Type", "application/dtmf-relay");
+        request.body = Bytes::from_static(b"Signal=1\r\nDuration=100\r\n");
+        rig.feed(Input::Request { leg: Leg::Caller, txn: ServerTxn(9), request });
+        assert_eq!(rig.statuses(), [200]);
+        let silenced = rig.has(|o| matches!(o, Output::Media(MediaCommand::Silence { .. })));
+        assert_eq!(silenced, cut);
+    }
+}
+
+#[test]
+fn hanging_up_during_the_notice_leaves_evidence_and_ends_cleanly() {
+    let mut rig = announced(opt_in());
+    rig.from_caller(Method::Bye);
+    assert_eq!(rig.statuses(), [200]);
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!((facts.outcome, &facts.answer), (Outcome::Refused, &Answer::HungUp));
+    assert!(rig.has(|o| matches!(o, Output::CloseMedia)));
+    assert!(rig.is_over());
+}
+
+#[test]
+fn the_other_leg_is_dialled_with_the_identity_unchanged_and_one_hop_less() {
+    let rig = dialling();
+    let invite = rig.sent(&Method::Invite).expect("an INVITE");
+    let first = |name| invite.headers.first(name).map(|v| String::from_utf8_lossy(v).into_owned());
+    assert_eq!(first("Max-Forwards").as_deref(), Some("69"));
+    assert_eq!(first("X-Kept").as_deref(), Some("yes"));
+    assert_eq!(first("From").as_deref(), Some("<sip:100@127.0.0.1>;tag=callee-side"));
+    assert_eq!(first("X-Assent-Call"), Some(CallId(Uuid::from_u128(1)).to_string()));
+    assert_eq!(invite.uri, "sip:200@127.0.0.1:5080");
+}
+
+#[test]
+fn the_caller_hears_ringback_after_the_prompt_and_the_callee_once_answered() {
+    let mut rig = dialling();
+    assert_eq!(rig.prompts(), ["unavailable"]);
+    rig.callee_says(180, "");
+    assert!(rig.prompts().is_empty(), "the prompt is not cut by ringing");
+    assert_eq!(rig.played(2, true).prompts(), ["ringback"]);
+    rig.callee_says(200, ANSWER);
+    assert!(rig.has(|o| matches!(o, Output::Ack(_))));
+    assert_eq!(rig.relays(), 2);
+    assert_eq!(rig.call.phase(), Phase::Talking);
+}
+
+#[test]
+fn a_hang_up_of_either_side_ends_both() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    rig.from_caller(Method::Bye);
+    let bye = rig.sent(&Method::Bye).expect("a BYE to the callee");
+    assert_eq!(bye.uri, "sip:200@127.0.0.1:5090");
+    assert_eq!(bye.headers.first("CSeq"), Some(&Bytes::from_static(b"2 BYE")));
+    assert!(!rig.is_over(), "the BYE still waits for its answer");
+    let txn = ClientTxn(65_537);
+    rig.feed(Input::Response { txn, response: answered(200, "") });
+    assert!(rig.is_over());
+
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    let mut request = incoming(Method::Bye, 1);
+    request.call_id = "other-leg".into();
+    request.to.tag = Some("callee-side".into());
+    request.from.tag = Some("callee-tag".into());
+    rig.feed(Input::Request { leg: Leg::Callee, txn: ServerTxn(5), request });
+    assert_eq!(rig.ended(), Some(Cause::HungUp(Leg::Callee)));
+    assert!(rig.sent(&Method::Bye).is_some());
+    rig.feed(Input::Unanswered { txn: ClientTxn(65_537), why: Unanswered::Timeout });
+    assert!(rig.is_over(), "a BYE without an answer ends all the same");
+}
+
+#[test]
+fn a_busy_callee_is_named_to_a_caller_who_is_answered_already() {
+    let mut rig = dialling();
+    rig.callee_says(486, "");
+    let bye = rig.sent(&Method::Bye).expect("a BYE");
+    let reason = bye.headers.first("Reason").expect("a Reason");
+    assert_eq!(&reason[..], b"SIP;cause=486;text=\"Busy Here\"");
+    assert_eq!(rig.ended(), Some(Cause::Rejected(486)));
+}
+
+#[test]
+fn where_nobody_is_asked_the_call_passes_as_through_a_wire() {
+    let mut rig = Rig::inline(standing());
+    assert!(rig.statuses().is_empty(), "not answered before the callee is");
+    assert!(rig.sent(&Method::Invite).is_some());
+    assert_eq!(rig.callee_says(180, "").statuses(), [180]);
+    assert_eq!(rig.callee_says(183, ANSWER).statuses(), [183]);
+    assert_eq!(rig.relays(), 1, "early media reaches the caller");
+    assert_eq!(rig.callee_says(200, ANSWER).statuses(), [200]);
+    assert_eq!(rig.relays(), 2);
+    rig.ack();
+    let commits = rig.out.iter().filter(|o| matches!(o, Output::Commit(_))).count();
+    assert_eq!(commits, 2, "both agreements, once both are on the line");
+}
+
+#[test]
+fn failures_pass_back_as_they_are() {
+    for (theirs, ours) in [(486, 486), (404, 404), (603, 603), (302, 480), (407, 502)] {
+        let mut rig = Rig::inline(standing());
+        rig.callee_says(theirs, "");
+        assert_eq!(rig.statuses(), [ours]);
+        assert!(rig.is_over());
+    }
+    for (why, ours) in [(Unanswered::Timeout, 408), (Unanswered::Transport, 503)] {
+        let mut rig = Rig::inline(standing());
+        let txn = rig.dialled();
+        assert_eq!(rig.feed(Input::Unanswered { txn, why }).statuses(), [ours]);
+    }
+}
+
+#[test]
+fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
+    let mut rig = Rig::inline(standing());
+    rig.callee_says(180, "");
+    rig.feed(Input::Cancelled { txn: INVITE });
+    assert_eq!(rig.statuses(), [487]);
+    assert!(rig.has(|o| matches!(o, Output::Cancel { .. })));
+    assert!(!rig.is_over());
+    let mut crossed = Rig { out: Vec::new(), ..rig };
+    crossed.callee_says(200, ANSWER);
+    assert!(crossed.has(|o| matches!(o, Output::Ack(_))));
+    assert!(crossed.sent(&Method::Bye).is_some());
+
+    let mut rig = Rig::inline(standing());
+    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.callee_says(487, "");
+    assert!(rig.is_over());
+}
+
+#[test]
+fn a_callee_who_never_answers_is_cancelled() {
+    let mut rig = Rig::inline(standing());
+    rig.callee_says(180, "").wait(Duration::from_secs(180));
+    assert_eq!(rig.statuses(), [480]);
+    assert!(rig.has(|o| matches!(o, Output::Cancel { .. })));
+    rig.wait(Duration::from_secs(32));
+    assert!(rig.is_over(), "even where the CANCEL is ignored");
+}
+
+#[test]
+fn an_answer_without_ack_is_repeated_and_then_given_up() {
+    let mut rig = Rig::inline(opt_in());
+    let mut repeated = 0;
+    while rig.ended().is_none() {
+        rig.wait(Duration::from_secs(40));
+        repeated += rig.statuses().iter().filter(|status| **status == 200).count();
+    }
+    assert_eq!(rig.ended(), Some(Cause::NoAck));
+    assert!((8..=11).contains(&repeated), "{repeated}");
+    assert!(rig.sent(&Method::Bye).is_some());
+}
+
+#[test]
+fn a_second_fork_that_answers_is_acknowledged_and_ended() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    rig.callee_says(200, ANSWER);
+    assert!(rig.has(|o| matches!(o, Output::Ack(_))), "a retransmitted answer is acknowledged");
+    assert!(rig.sent(&Method::Bye).is_none());
+    let mut response = answered(200, ANSWER);
+    response.to_tag = Some("another-fork".into());
+    let txn = rig.dialled();
+    rig.feed(Input::Response { txn, response });
+    assert!(rig.sent(&Method::Bye).is_some());
+    assert_eq!(rig.call.phase(), Phase::Talking);
+}
+
+#[test]
+fn requests_of_another_dialog_or_out_of_order_are_refused() {
+    let mut rig = announced(opt_in());
+    let mut request = incoming(Method::Bye, 5);
+    request.to.tag = Some("caller-side".into());
+    request.from.tag = Some("somebody-else".into());
+    rig.feed(Input::Request { leg: Leg::Caller, txn: ServerTxn(7), request });
+    assert_eq!(rig.statuses(), [481]);
+    let mut request = incoming(Method::Bye, 1);
+    request.to.tag = Some("caller-side".into());
+    rig.feed(Input::Request { leg: Leg::Caller, txn: ServerTxn(8), request });
+    assert_eq!(rig.statuses(), [500]);
+    assert_eq!(rig.call.phase(), Phase::Asking);
+}
+
+#[test]
+fn an_offer_without_a_common_codec_is_488_in_every_mode() {
+    let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 18\r\na=rtpmap:18 G729/8000\r\n";
+    for policy in [opt_in(), standing()] {
+        let mut setup = setup(policy, true);
+        setup.invite.body = Bytes::from_static(offer.as_bytes());
+        let rig = Rig::start(setup);
+        assert_eq!(rig.statuses(), [488]);
+        assert!(rig.is_over());
+    }
+}
+
+#[test]
+fn a_broken_recorder_lets_the_call_through_or_not_as_the_policy_says() {
+    let out_of_order = |policy| Setup { recorder: Recorder::OutOfOrder, ..setup(policy, true) };
+    let mut rig = Rig::start(out_of_order(opt_in()));
+    assert!(rig.sent(&Method::Invite).is_some());
+    assert_eq!(rig.callee_says(200, ANSWER).statuses(), [200]);
+    assert!(rig.ack().decision().is_none());
+
+    let policy = Policy { on_unavailable: OnUnavailable::Refuse, ..opt_in() };
+    let rig = Rig::start(out_of_order(policy));
+    assert_eq!(rig.statuses(), [503]);
+    assert!(rig.sent(&Method::Invite).is_none());
+}
+
+#[test]
+fn a_callee_without_an_agreement_means_nobody_is_asked_and_nothing_recorded() {
+    let rig = Rig::inline(Policy { callee: Ask::Nobody, ..opt_in() });
+    assert_eq!(rig.blocked(), Some(Denial::NotCovered));
+    assert!(rig.sent(&Method::Invite).is_some());
+}
+
+#[test]
+fn a_hold_is_answered_on_its_leg() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    let held = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n";
+    let mut request = incoming(Method::Invite, 2);
+    request.to.tag = Some("caller-side".into());
+    request.body = Bytes::from_static(held.as_bytes());
+    rig.feed(Input::Request { leg: Leg::Caller, txn: ServerTxn(11), request });
+    assert_eq!(rig.statuses(), [200]);
+    let answer = String::from_utf8_lossy(&rig.responses()[0].body).into_owned();
+    assert!(answer.contains("a=recvonly"), "{answer}");
+    assert!(rig.has(|o| matches!(o, Output::Media(MediaCommand::Connect { .. }))));
+}

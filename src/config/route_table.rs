@@ -1,0 +1,174 @@
+//! Reads `[[route]]`.
+
+use std::sync::Arc;
+
+use crate::config::address::Cidr;
+use crate::config::document::{Section, nearest};
+use crate::config::next_hop::NextHop;
+use crate::config::policy::Policies;
+use crate::config::problem::Wrong;
+use crate::config::route::{CallDirection, HeaderMatch, Match, Mode, Pattern, Route};
+use crate::consent::policy::{Ask, Policy, Scope};
+
+pub(super) fn read_all(top: &mut Section<'_>, policies: &Policies) -> Vec<Route> {
+    let Some(sections) = top.sections("route") else {
+        return built_in(top, policies);
+    };
+    if sections.is_empty() {
+        top.report("route", Wrong::new("names no route", "write at least one [[route]]"));
+    }
+    sections
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, section)| read(section, index + 1, policies))
+        .collect()
+}
+
+/// The route of a file without one: every call, to a PBX on loopback.
+fn built_in(top: &mut Section<'_>, policies: &Policies) -> Vec<Route> {
+    let Some(policy) = policies.by_name.get("default") else {
+        let wrong = Wrong::new(
+            "is missing, and no policy is named \"default\" for the built-in route",
+            "write a [[route]] that names one of the policies",
+        );
+        top.report("route", wrong);
+        return Vec::new();
+    };
+    refuse_in_vain(top, "", policy, policies);
+    let Ok(next_hop) = "sip:127.0.0.1:5080".parse() else { return Vec::new() };
+    vec![Route {
+        number: 1,
+        matches: Match { to: vec![Pattern::new("*")], ..Match::default() },
+        mode: Mode::Inline { next_hop },
+        policy: Arc::clone(policy),
+    }]
+}
+
+fn read(mut section: Section<'_>, number: usize, policies: &Policies) -> Option<Route> {
+    let matches = read_match(section.section("match"));
+    let mode = read_mode(&mut section);
+    let policy = read_policy(&mut section, policies);
+    if let (Some(Mode::Inline { .. }), Some(policy)) = (&mode, &policy) {
+        refuse_in_vain(&section, "policy", policy, policies);
+    }
+    section.finish();
+    Some(Route { number, matches, mode: mode?, policy: policy? })
+}
+
+fn read_match(mut section: Section<'_>) -> Match {
+    let pattern = |text: &str| match text.len() {
+        0..=256 => Ok(Pattern::new(text)),
+        _ => Err(Wrong::new("is too long a pattern", "write at most 256 characters")),
+    };
+    let headers = section.field("header");
+    let header = headers.table().unwrap_or_default().into_iter().filter_map(|(name, value, _)| {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            headers.report(Wrong::new(
+                format!("{name:?} is not the name of a header"),
+                "write header = { \"X-Name\" = \"value\" }, with \"*\" for any value",
+            ));
+            return None;
+        }
+        Some(HeaderMatch { name: name.to_owned(), value: pattern(value).ok()? })
+    });
+    let header = header.collect();
+    let words =
+        [("inbound", Some(CallDirection::Inbound)), ("outbound", Some(CallDirection::Outbound))];
+    let matches = Match {
+        from: section.field("from").each(pattern).unwrap_or_default(),
+        to: section.field("to").each(pattern).unwrap_or_default(),
+        peer: section.field("peer").each(str::parse::<Cidr>).unwrap_or_default(),
+        direction: section.field("direction").word(None, &words),
+        header,
+    };
+    section.finish();
+    matches
+}
+
+fn read_mode(section: &mut Section<'_>) -> Option<Mode> {
+    let next_hop = section.field("next_hop");
+    let mode = section.field("mode");
+    match mode.text() {
+        None | Some("inline") => {
+            if !next_hop.is_set() {
+                next_hop.report(Wrong::new(
+                    "is missing, and an inline route has to dial somewhere",
+                    "set next_hop = \"sip:HOST:PORT\", or mode = \"endpoint\"",
+                ));
+            }
+            let next_hop = next_hop.optional(str::parse::<NextHop>)?;
+            Some(Mode::Inline { next_hop })
+        }
+        Some("endpoint") => {
+            if next_hop.is_set() {
+                next_hop.report(Wrong::new(
+                    "has no meaning: an endpoint is the far end of the call",
+                    "remove next_hop, or set mode = \"inline\"",
+                ));
+            }
+            Some(Mode::Endpoint)
+        }
+        Some("siprec") => {
+            mode.report(Wrong::new(
+                "SIPREC is not available in this version",
+                "write mode = \"inline\" or \"endpoint\"",
+            ));
+            None
+        }
+        Some(other) => {
+            mode.report(Wrong::new(
+                format!("{other:?} is not a mode"),
+                "write mode = \"inline\" or \"endpoint\"",
+            ));
+            None
+        }
+    }
+}
+
+fn read_policy(section: &mut Section<'_>, policies: &Policies) -> Option<Arc<Policy>> {
+    let field = section.field("policy");
+    let name = match field.text() {
+        Some(name) => name,
+        None if field.is_set() => return None,
+        None => "default",
+    };
+    if let Some(policy) = policies.by_name.get(name) {
+        return Some(Arc::clone(policy));
+    }
+    let known: Vec<&str> = policies.by_name.keys().map(String::as_str).collect();
+    let remedy = match nearest(name, &known) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("the policies are: {}", known.join(", ")),
+    };
+    field.report(Wrong::new(format!("no [[policy]] is named {name:?}"), remedy));
+    None
+}
+
+/// With the scope `all`, one party who can never be permitted keeps everybody from being
+/// recorded: that is a mistake, not a wish.
+fn refuse_in_vain(section: &Section<'_>, key: &str, policy: &Policy, policies: &Policies) {
+    // A policy that was refused has been reported already.
+    if policy.scope != Scope::All || policies.refused.contains(&policy.name) {
+        return;
+    }
+    let parties = [("caller", &policy.caller), ("callee", &policy.callee)];
+    for (party, ask) in parties {
+        if *ask == Ask::Nobody {
+            section.report(
+                key,
+                Wrong::new(
+                    format!(
+                        "under {:?} the {party} is neither asked nor covered by an agreement, so \
+                         with scope = \"all\" nobody would ever be recorded",
+                        policy.name
+                    ),
+                    format!(
+                        "add standing = {{ {party} = \"AGREEMENT\" }} to the policy, or scope = \
+                         \"per-party\""
+                    ),
+                ),
+            );
+        }
+    }
+}

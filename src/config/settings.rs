@@ -1,0 +1,169 @@
+//! Everything but routes and policies: `[sip]`, `[media]`, `[keys]`, `[storage]`, `[nats]`,
+//! `[http]`, `[shutdown]`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroize;
+
+use crate::call::message::Hop;
+use crate::config::address::{Advertise, Cidr, PortRange};
+
+/// `[sip]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sip {
+    /// Where requests are taken. Never empty; a port of 0 takes a free one.
+    pub listen: Vec<Hop>,
+    /// The addresses that Contact and SDP name.
+    pub advertise: Advertise,
+    /// Who may send requests.
+    pub peers: Vec<Cidr>,
+    /// Whether a key may come by SIP INFO.
+    pub info_keys: bool,
+    /// How long the next hop may ring before the call is given back as not answered.
+    pub ring_within: Duration,
+    /// The most calls at one time; further ones get 503 with Retry-After.
+    pub max_calls: usize,
+}
+
+impl Sip {
+    /// Whether a request from this address is taken at all.
+    #[must_use]
+    pub fn admits(&self, peer: std::net::IpAddr) -> bool {
+        self.peers.iter().any(|cidr| cidr.contains(peer))
+    }
+}
+
+/// `[media]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// The ports that RTP and RTCP may use.
+    pub ports: PortRange,
+    /// Whether a peer's address is learnt once from its first packet, for peers behind NAT.
+    pub latch: bool,
+    /// What is offered for the protection of media.
+    pub srtp: Srtp,
+    /// Media threads.
+    pub workers: NonZeroUsize,
+    /// A leg that sends no media for this long is reported as silent.
+    pub silence_after: Duration,
+}
+
+/// `media.srtp`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// Plain RTP.
+    Off,
+    /// SRTP where the peer can. This version answers plain RTP only.
+    Offer,
+}
+
+/// `[keys]`: key-encryption keys in files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The folder: mode 0700, files 0600.
+    pub path: PathBuf,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The folder of the recordings.
+    pub recordings: PathBuf,
+    /// How long a segment is at most.
+    pub segment: Duration,
+}
+
+/// `[nats]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nats {
+    /// The servers, as URLs: `nats://host:port` or `tls://host:port`. Never empty.
+    pub servers: Vec<String>,
+    /// Who we are.
+    pub auth: NatsAuth,
+    /// Certificates.
+    pub tls: NatsTls,
+    /// Copies of each JetStream stream that is created when it is missing.
+    pub replicas: usize,
+    /// How long outbox rows stay after their acknowledgement, to be compared at a reconnect.
+    pub reconcile: Duration,
+}
+
+/// How the agent proves to NATS who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NatsAuth {
+    /// Not at all.
+    None,
+    /// A `.creds` file: a JWT and a seed.
+    Creds(PathBuf),
+    /// A file that holds an NKey seed.
+    NKey(PathBuf),
+    /// User and password.
+    User {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token.
+    Token(Secret),
+}
+
+/// `[nats.tls]`: for `tls://` servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatsTls {
+    /// Certificates of authorities, PEM; the system's when `None`.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and key, PEM.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where to listen; a port of 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What `/metrics` and everything else that is not a probe asks for. Always there when
+    /// `listen` is not loopback.
+    pub password: Option<Secret>,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long calls may go on after SIGTERM.
+    pub drain_within: Duration,
+}
+
+/// A password or token. It does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself, for the wire.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

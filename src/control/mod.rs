@@ -1,0 +1,15 @@
+//! The local control socket, `<data>/control.sock`: one JSON line each way.
+//!
+//! [`DataFolder::claim`] makes sure that one agent runs on a data folder; [`Server`] passes
+//! requests to whoever holds the other end of a channel; [`ask`] is the client of `assent status`
+//! and `assent drain`.
+
+mod claim;
+mod client;
+mod server;
+mod wire;
+
+pub use claim::{ClaimError, DataFolder};
+pub use client::{AskError, ask};
+pub use server::{BindError, ControlRequest, Server};
+pub use wire::{Command, Draining, ExportNote, Reply, Status, StatusNeed};

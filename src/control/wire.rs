@@ -1,0 +1,200 @@
+//! What is asked over the control socket, and what is answered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{AccessExported, Draft, ExportFormat};
+use crate::ids::{CallId, EventId, RecordingId, StreamIndex};
+use crate::time::Timestamp;
+
+/// A request: `{"command":"status"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// How the agent is.
+    Status {},
+    /// Take no new calls, let those in progress end, then stop: as SIGTERM does.
+    Drain {},
+    /// Somebody is about to export a recording: store the event before they do.
+    NoteExport(ExportNote),
+}
+
+/// An export that is about to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportNote {
+    /// Of which recording.
+    pub recording: RecordingId,
+    /// Of which call.
+    pub call: CallId,
+    /// Who exports it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The one stream that is exported; `null` for all.
+    pub stream: Option<StreamIndex>,
+}
+
+impl ExportNote {
+    /// The event: store it, then answer [`Reply::Noted`] with its identifier.
+    pub fn draft(&self) -> Draft {
+        Draft::new(AccessExported {
+            recording: self.recording,
+            actor: self.actor.as_str().into(),
+            reason: self.reason.as_str().into(),
+            format: ExportFormat::Wav,
+            stream: self.stream,
+            from_ms: 0,
+            to_ms: None,
+        })
+        .within(self.call)
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// How the agent is.
+    Status(Box<Status>),
+    /// The agent drains, from now on or already.
+    Draining(Draining),
+    /// What was to be noted is durable.
+    Noted {
+        /// As this event.
+        event: EventId,
+    },
+    /// It does not do what was asked.
+    Refused {
+        /// For programs.
+        code: String,
+        /// For people, with the remedy.
+        message: String,
+    },
+}
+
+/// How an agent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub node: String,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// `ready`, `degraded` or `draining`.
+    pub state: String,
+    /// Since when it runs.
+    pub started: Timestamp,
+    /// Where it takes SIP: `udp:127.0.0.1:5060`.
+    pub sip: Vec<String>,
+    /// Where it takes HTTP.
+    pub http: Option<String>,
+    /// Calls in progress, by state.
+    pub calls: BTreeMap<String, u64>,
+    /// Recordings in progress.
+    pub recordings: u64,
+    /// Events that wait in the outbox.
+    pub outbox: u64,
+    /// Seconds that the oldest of them has waited.
+    pub outbox_age_seconds: u64,
+    /// Whether NATS is connected; `null` when none is configured.
+    pub nats_connected: Option<bool>,
+    /// What is missing or away.
+    pub needs: Vec<StatusNeed>,
+}
+
+/// One thing that an agent misses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusNeed {
+    /// What.
+    pub name: String,
+    /// Whether new calls cannot be taken without it.
+    pub required: bool,
+    /// What is wrong and what to do about it.
+    pub missing: String,
+}
+
+/// A drain in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// Calls that are still in progress.
+    pub calls: u64,
+    /// When those that are left are ended.
+    pub until: Timestamp,
+}
+
+/// [`Reply`] as it stands on the wire: `{"ok":true,…}` or `{"ok":false,"code":…,"message":…}`.
+#[derive(Default, Serialize, Deserialize)]
+struct Line {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Box<Status>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draining: Option<Draining>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noted: Option<EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl Serialize for Reply {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut line = Line { ok: true, ..Line::default() };
+        match self.clone() {
+            Reply::Status(status) => line.status = Some(status),
+            Reply::Draining(draining) => line.draining = Some(draining),
+            Reply::Noted { event } => line.noted = Some(event),
+            Reply::Refused { code, message } => {
+                line.ok = false;
+                line.code = Some(code);
+                line.message = Some(message);
+            }
+        }
+        line.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reply {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let line = Line::deserialize(d)?;
+        match (line.ok, line.status, line.draining, line.noted) {
+            (true, Some(status), None, None) => Ok(Reply::Status(status)),
+            (true, None, Some(draining), None) => Ok(Reply::Draining(draining)),
+            (true, None, None, Some(event)) => Ok(Reply::Noted { event }),
+            (false, None, None, None) => Ok(Reply::Refused {
+                code: line.code.unwrap_or_default(),
+                message: line.message.unwrap_or_default(),
+            }),
+            _ => Err(serde::de::Error::custom("neither an answer nor a refusal")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_object_with_a_command() {
+        let text = serde_json::to_string(&Command::Drain {}).unwrap();
+        assert_eq!(text, r#"{"command":"drain"}"#);
+        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), Command::Drain {});
+        for bad in [r#"{"command":"erase"}"#, r#"{"command":"drain","x":1}"#, "[]", "\"drain\""] {
+            assert!(serde_json::from_str::<Command>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_whether_it_is_one() {
+        let reply = Reply::Draining(Draining { calls: 2, until: Timestamp::EPOCH });
+        let text = serde_json::to_string(&reply).unwrap();
+        assert!(text.starts_with(r#"{"ok":true,"draining":{"calls":2"#), "{text}");
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+        let reply = Reply::Refused { code: "busy".into(), message: "wait".into() };
+        let text = serde_json::to_string(&reply).unwrap();
+        assert_eq!(text, r#"{"ok":false,"code":"busy","message":"wait"}"#);
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+    }
+}

@@ -1,0 +1,423 @@
+//! The prompts: found by name and locale, encoded once for a codec, shared by all calls.
+//!
+//! Start reads headers and digests alone. A thread of its own encodes: first what the policies
+//! name ([`PromptBook::warm`]), and anything else when a call first asks for it. So start is not
+//! held up by seconds of encoding that most agents never need, and no media thread ever encodes:
+//! a prompt that is not ready yet begins a few milliseconds later.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+
+use super::builtin::BUILTIN;
+use super::tone::{self, CADENCES, Cadence};
+use super::wav::{self, Frames};
+use crate::ids::Digest;
+use crate::rtp::Codec;
+
+/// The locale that every prompt falls back to.
+const LAST_RESORT: &str = "en-US";
+
+/// No prompt is longer: a file that is was not meant as one.
+const LONGEST_MS: u64 = 5 * 60 * 1000;
+
+/// Every prompt there is. Cheap to clone.
+#[derive(Clone)]
+pub struct PromptBook {
+    book: Arc<Book>,
+}
+
+struct Book {
+    /// By name, then by locale.
+    prompts: BTreeMap<String, BTreeMap<String, Arc<Clip>>>,
+    /// In the order of [`CADENCES`].
+    ringback: Vec<Arc<Clip>>,
+    codecs: Vec<Codec>,
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    clip: Arc<Clip>,
+    codec: Codec,
+}
+
+/// Why the prompts cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// A folder or file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is no WAV file that can be used.
+    #[error(
+        "{} is no usable WAV file ({why}): PCM or float, 1 to 384 kHz, at most five minutes",
+        path.display()
+    )]
+    NotWav {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no such prompt in the locale, its language or English.
+    #[error("there is no prompt {name}.wav for {locale}: put it at prompts/{locale}/{name}.wav")]
+    Missing {
+        /// The prompt that is wanted.
+        name: String,
+        /// The locale that is wanted.
+        locale: String,
+    },
+    /// The thread that encodes cannot be started.
+    #[error("cannot start the thread that encodes prompts: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What a prompt is, for policies and evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptFacts {
+    /// The locale that is really played.
+    pub locale: String,
+    /// SHA-256 of the WAV file.
+    pub sha256: Digest,
+    /// Its length in milliseconds.
+    pub total_ms: u64,
+}
+
+/// A sound with its encodings.
+pub(super) struct Clip {
+    pub(super) name: String,
+    pub(super) locale: String,
+    pub(super) sha256: Digest,
+    pub(super) total_ms: u64,
+    /// How many frames of 20 ms it has, in any codec.
+    pub(super) frame_count: usize,
+    source: Source,
+    encodings: [Encoding; Codec::ALL.len()],
+}
+
+enum Source {
+    File(Cow<'static, [u8]>),
+    Tone(Cadence),
+}
+
+#[derive(Default)]
+struct Encoding {
+    asked_for: AtomicBool,
+    /// `None` inside when it cannot be encoded.
+    frames: OnceLock<Option<Frames>>,
+}
+
+/// Whether a sound can be sent yet.
+#[derive(Debug)]
+pub(super) enum Readiness<'a> {
+    Ready(&'a Frames),
+    /// The encoding thread has been asked.
+    Soon,
+    Never,
+}
+
+impl PromptBook {
+    /// The built-in prompts, and over them those of `folder`: `<locale>/<name>.wav`. A file there
+    /// takes the place of the built-in prompt of its locale and name.
+    ///
+    /// # Errors
+    ///
+    /// [`PromptError`] names the file that cannot be used.
+    pub fn load(folder: Option<&Path>, codecs: &[Codec]) -> Result<Self, PromptError> {
+        let mut prompts: BTreeMap<String, BTreeMap<String, Arc<Clip>>> = BTreeMap::new();
+        let mut insert = |clip: Clip| {
+            let locales = prompts.entry(clip.name.clone()).or_default();
+            locales.insert(clip.locale.clone(), Arc::new(clip));
+        };
+        for (locale, name, file) in BUILTIN {
+            let path = PathBuf::from(format!("prompts/{locale}/{name}.wav"));
+            insert(Clip::from_file(&path, locale, name, Cow::Borrowed(file))?);
+        }
+        for (path, locale, name) in folder.map(files_below).transpose()?.unwrap_or_default() {
+            let file = std::fs::read(&path)
+                .map_err(|source| PromptError::Unreadable { path: path.clone(), source })?;
+            insert(Clip::from_file(&path, &locale, &name, Cow::Owned(file))?);
+        }
+        let ringback = CADENCES.iter().map(|cadence| Arc::new(Clip::from_tone(*cadence)));
+        let ringback = ringback.collect();
+        let (jobs, work) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("prompts".to_owned())
+            .spawn(move || encode_all(&work))
+            .map_err(PromptError::Thread)?;
+        Ok(Self { book: Arc::new(Book { prompts, ringback, codecs: codecs.to_vec(), jobs }) })
+    }
+
+    /// What would be played for this name and locale: the locale's own, else one of the same
+    /// language, else the English one.
+    ///
+    /// # Errors
+    ///
+    /// [`PromptError::Missing`] names the file that would be needed.
+    pub fn find(&self, name: &str, locale: &str) -> Result<PromptFacts, PromptError> {
+        self.prompt(name, locale).map(|clip| PromptFacts {
+            locale: clip.locale.clone(),
+            sha256: clip.sha256,
+            total_ms: clip.total_ms,
+        })
+    }
+
+    /// Every prompt that `locale` would hear, and its ringback, is encoded in the background: for
+    /// the locales that policies name.
+    pub fn warm(&self, locale: &str) {
+        let prompts = self.book.prompts.keys().filter_map(|name| self.prompt(name, locale).ok());
+        let clips: Vec<_> = prompts.chain(self.ringback(locale)).collect();
+        for codec in &self.book.codecs {
+            for clip in &clips {
+                self.ask(clip, *codec);
+            }
+        }
+    }
+
+    /// The prompt itself.
+    pub(super) fn prompt(&self, name: &str, locale: &str) -> Result<&Arc<Clip>, PromptError> {
+        let language = |l: &str| l.split(['-', '_']).next().unwrap_or_default().to_lowercase();
+        self.book
+            .prompts
+            .get(name)
+            .and_then(|locales| {
+                locales
+                    .get(locale)
+                    .or_else(|| {
+                        let wanted = language(locale);
+                        locales.iter().find(|(l, _)| language(l) == wanted).map(|(_, clip)| clip)
+                    })
+                    .or_else(|| locales.get(LAST_RESORT))
+            })
+            .ok_or_else(|| PromptError::Missing {
+                name: name.to_owned(),
+                locale: locale.to_owned(),
+            })
+    }
+
+    /// The ringback of a locale's country. There always is one.
+    pub(super) fn ringback(&self, locale: &str) -> Option<&Arc<Clip>> {
+        self.book.ringback.get(tone::cadence_of(locale))
+    }
+
+    /// The frames of a sound in a codec, or when they will be there.
+    pub(super) fn frames<'a>(&self, clip: &'a Arc<Clip>, codec: Codec) -> Readiness<'a> {
+        match clip.encoding(codec).frames.get() {
+            Some(Some(frames)) => Readiness::Ready(frames),
+            Some(None) => Readiness::Never,
+            None => {
+                self.ask(clip, codec);
+                Readiness::Soon
+            }
+        }
+    }
+
+    fn ask(&self, clip: &Arc<Clip>, codec: Codec) {
+        if !clip.encoding(codec).asked_for.swap(true, Ordering::Relaxed) {
+            // Fails only when the encoding thread is gone, and then the sound never gets ready.
+            let _ = self.book.jobs.send(Job { clip: Arc::clone(clip), codec });
+        }
+    }
+}
+
+impl std::fmt::Debug for PromptBook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromptBook").field("names", &self.book.prompts.len()).finish()
+    }
+}
+
+impl Clip {
+    fn from_file(
+        path: &Path,
+        locale: &str,
+        name: &str,
+        file: Cow<'static, [u8]>,
+    ) -> Result<Self, PromptError> {
+        let bad = |why: String| PromptError::NotWav { path: path.to_owned(), why };
+        let length = wav::length(&file).map_err(|error| bad(error.to_string()))?;
+        let total_ms = length.millis();
+        if length.samples == 0 {
+            return Err(bad("no samples".to_owned()));
+        }
+        if total_ms > LONGEST_MS {
+            return Err(bad("too long".to_owned()));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            locale: locale.to_owned(),
+            sha256: Digest::of(&file),
+            total_ms,
+            frame_count: length.frames(),
+            source: Source::File(file),
+            encodings: Default::default(),
+        })
+    }
+
+    fn from_tone(cadence: Cadence) -> Self {
+        Self {
+            name: "ringback".to_owned(),
+            locale: String::new(),
+            sha256: Digest([0; 32]),
+            total_ms: cadence.millis(),
+            frame_count: usize::try_from(cadence.millis() / 20).unwrap_or(0),
+            source: Source::Tone(cadence),
+            encodings: Default::default(),
+        }
+    }
+
+    fn encoding(&self, codec: Codec) -> &Encoding {
+        let [pcmu, pcma, g722, opus] = &self.encodings;
+        match codec {
+            Codec::Pcmu => pcmu,
+            Codec::Pcma => pcma,
+            Codec::G722 => g722,
+            Codec::Opus => opus,
+        }
+    }
+
+    fn encode(&self, codec: Codec) -> Option<Frames> {
+        let (samples, rate) = match &self.source {
+            Source::File(file) => wav::mono(file).map_err(|e| e.to_string()),
+            Source::Tone(cadence) => Ok((cadence.samples(), tone::RATE)),
+        }
+        .inspect_err(|error| {
+            tracing::error!(prompt = %self.name, locale = %self.locale, %error, "unreadable prompt");
+        })
+        .ok()?;
+        Frames::encode(&samples, rate, codec)
+            .inspect_err(|error| {
+                tracing::error!(prompt = %self.name, locale = %self.locale, %error, "no encoding");
+            })
+            .ok()
+    }
+}
+
+/// Runs until the last book is dropped.
+fn encode_all(work: &mpsc::Receiver<Job>) {
+    while let Ok(Job { clip, codec }) = work.recv() {
+        let frames = catch_unwind(AssertUnwindSafe(|| clip.encode(codec))).unwrap_or(None);
+        // Asked for once, so set once.
+        let _ = clip.encoding(codec).frames.set(frames);
+    }
+}
+
+/// Path, locale and name of every `<locale>/<name>.wav` below `folder`.
+fn files_below(folder: &Path) -> Result<Vec<(PathBuf, String, String)>, PromptError> {
+    let mut found = Vec::new();
+    for locale in entries(folder)? {
+        if !locale.is_dir() {
+            continue;
+        }
+        for file in entries(&locale)? {
+            if file.extension().is_none_or(|kind| !kind.eq_ignore_ascii_case("wav")) {
+                continue;
+            }
+            let (Some(locale), Some(name)) = (
+                locale.file_name().and_then(|n| n.to_str()),
+                file.file_stem().and_then(|n| n.to_str()),
+            ) else {
+                continue;
+            };
+            found.push((file.clone(), locale.to_owned(), name.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, PromptError> {
+    let unreadable = |source| PromptError::Unreadable { path: folder.to_owned(), source };
+    let listed = std::fs::read_dir(folder).map_err(unreadable)?;
+    listed.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>().map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn write_wav(path: &Path, samples: usize) {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        (0..samples).for_each(|_| writer.write_sample(500i16).unwrap());
+        writer.finalize().unwrap();
+    }
+
+    #[test]
+    fn a_locale_falls_back_to_its_language_and_then_to_english() {
+        let book = PromptBook::load(None, &Codec::ALL).unwrap();
+        let locale = |wanted| book.find("notice-opt-in", wanted).unwrap().locale;
+        assert_eq!(locale("de-DE"), "de-DE");
+        assert_eq!(locale("de-AT"), "de-DE");
+        assert_eq!(locale("de"), "de-DE");
+        assert_eq!(locale("ja-JP"), "en-US");
+        assert_eq!(locale(""), "en-US");
+    }
+
+    #[test]
+    fn a_missing_prompt_names_the_file_to_provide() {
+        let book = PromptBook::load(None, &Codec::ALL).unwrap();
+        let error = book.find("no-such", "fr-FR").unwrap_err().to_string();
+        assert!(error.contains("prompts/fr-FR/no-such.wav"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_overrides_file_by_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("en-US/accepted.wav");
+        write_wav(&own, 8001);
+        write_wav(&folder.path().join("nl-NL/extra.wav"), 80);
+        let book = PromptBook::load(Some(folder.path()), &Codec::ALL).unwrap();
+        let facts = book.find("accepted", "en-US").unwrap();
+        assert_eq!(facts.sha256, Digest::of(&std::fs::read(own).unwrap()));
+        assert_eq!(facts.total_ms, 1000);
+        assert!(book.find("declined", "en-US").is_ok());
+        assert_eq!(book.find("extra", "nl-BE").unwrap().locale, "nl-NL");
+    }
+
+    #[test]
+    fn a_bad_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let bad = folder.path().join("en-US/accepted.wav");
+        write_wav(&bad, 0);
+        let error = PromptBook::load(Some(folder.path()), &Codec::ALL).unwrap_err();
+        assert!(error.to_string().contains("accepted.wav"), "{error}");
+        std::fs::write(&bad, b"not a wav").unwrap();
+        let error = PromptBook::load(Some(folder.path()), &Codec::ALL).unwrap_err();
+        assert!(matches!(error, PromptError::NotWav { .. }));
+        let nowhere = folder.path().join("none");
+        let error = PromptBook::load(Some(&nowhere), &Codec::ALL).unwrap_err();
+        assert!(matches!(error, PromptError::Unreadable { .. }));
+    }
+
+    #[test]
+    fn a_prompt_is_encoded_when_it_is_asked_for() {
+        let book = PromptBook::load(None, &Codec::ALL).unwrap();
+        let clip = book.prompt("accepted", "en-US").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for codec in Codec::ALL {
+            loop {
+                match book.frames(clip, codec) {
+                    Readiness::Ready(frames) => {
+                        assert_eq!(frames.len(), clip.frame_count, "{codec:?}");
+                        break;
+                    }
+                    Readiness::Soon if Instant::now() < deadline => std::thread::yield_now(),
+                    other => panic!("{codec:?}: {other:?}"),
+                }
+            }
+        }
+    }
+}

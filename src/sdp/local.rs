@@ -1,0 +1,182 @@
+//! What we say about ourselves: the description behind our answers, and our own offers.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use super::audio::{AudioLine, Meaning};
+use super::{SdpError, text};
+use crate::rtp::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
+
+/// Our side of one leg's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalDescription {
+    /// Where we receive RTP, as the peer reaches it.
+    pub rtp: SocketAddr,
+    /// The port on which we receive RTCP, at the same address.
+    pub rtcp_port: u16,
+    /// The session's identifier: one a leg, for as long as it lasts.
+    pub session: u64,
+    /// The description's version: one more for each description that differs from the one before.
+    pub version: u64,
+    /// The codecs that this leg may use, in our order of preference. To keep a codec at a
+    /// re-INVITE, name it alone.
+    pub codecs: Vec<Codec>,
+    /// What we want to do with the stream.
+    pub direction: Direction,
+}
+
+/// A payload type that we put into a description of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mapped {
+    Audio(Codec, u8),
+    TelephoneEvent(u8, u32),
+}
+
+impl LocalDescription {
+    /// The lines before the first media line.
+    pub(super) fn session_lines(&self) -> String {
+        let family = match self.rtp.ip() {
+            IpAddr::V4(_) => "IP4",
+            IpAddr::V6(_) => "IP6",
+        };
+        let (session, version, address) = (self.session, self.version, self.rtp.ip());
+        format!(
+            "v=0\r\no=assent {session} {version} IN {family} {address}\r\ns=-\r\n\
+             c=IN {family} {address}\r\nt=0 0\r\n"
+        )
+    }
+
+    /// An audio line with its attributes.
+    pub(super) fn audio_lines(
+        &self,
+        proto: &str,
+        formats: &[Mapped],
+        direction: Direction,
+    ) -> String {
+        let mut lines = format!("m=audio {} {proto}", self.rtp.port());
+        for format in formats {
+            let (Mapped::Audio(_, number) | Mapped::TelephoneEvent(number, _)) = format;
+            // Writing to a String cannot fail.
+            let _ = write!(lines, " {number}");
+        }
+        lines.push_str("\r\n");
+        for format in formats {
+            let _ = match format {
+                Mapped::Audio(Codec::Opus, n) => {
+                    write!(lines, "a=rtpmap:{n} opus/48000/2\r\na=fmtp:{n} useinbandfec=1\r\n")
+                }
+                Mapped::Audio(codec, n) => {
+                    write!(lines, "a=rtpmap:{n} {}/{}\r\n", codec.name(), codec.clock_rate())
+                }
+                Mapped::TelephoneEvent(n, rate) => {
+                    write!(lines, "a=rtpmap:{n} telephone-event/{rate}\r\na=fmtp:{n} 0-15\r\n")
+                }
+            };
+        }
+        let _ = write!(lines, "a=ptime:20\r\na={}\r\n", direction.as_str());
+        if Some(self.rtcp_port) != self.rtp.port().checked_add(1) {
+            let _ = write!(lines, "a=rtcp:{}\r\n", self.rtcp_port);
+        }
+        lines
+    }
+}
+
+/// An offer of ours, kept until its answer is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalOffer {
+    local: LocalDescription,
+    formats: Vec<Mapped>,
+}
+
+impl LocalOffer {
+    /// An offer of one audio stream with the description's codecs in its order and, if wanted, a
+    /// telephone-event for each of their clock rates.
+    #[must_use]
+    pub fn new(local: LocalDescription, telephone_event: bool) -> Self {
+        let mut formats: Vec<Mapped> = Vec::new();
+        for codec in &local.codecs {
+            let mapped = Mapped::Audio(*codec, codec.default_payload_type());
+            if !formats.contains(&mapped) {
+                formats.push(mapped);
+            }
+        }
+        for codec in local.codecs.iter().filter(|_| telephone_event) {
+            let number = if codec.clock_rate() == 8000 { 101 } else { 110 };
+            let mapped = Mapped::TelephoneEvent(number, codec.clock_rate());
+            if !formats.contains(&mapped) {
+                formats.push(mapped);
+            }
+        }
+        Self { local, formats }
+    }
+
+    /// The offer as it is sent.
+    #[must_use]
+    pub fn to_sdp(&self) -> String {
+        let audio = self.local.audio_lines("RTP/AVP", &self.formats, self.local.direction);
+        self.local.session_lines() + &audio
+    }
+
+    /// The description that the offer was made from.
+    #[must_use]
+    pub fn local(&self) -> &LocalDescription {
+        &self.local
+    }
+
+    /// Reads the answer. The leg's codec is the first of the answer; the peer may give it, and
+    /// the telephone-event, numbers of its own (RFC 3264, 6.1).
+    ///
+    /// # Errors
+    /// [`SdpError::Inconsistent`] when it does not fit the offer, [`SdpError::Refused`] when it
+    /// refuses the stream, and as for [`super::Offer::parse`].
+    pub fn accept(&self, answer: &[u8]) -> Result<LegMedia, SdpError> {
+        let session = text::parse(answer)?;
+        let [media] = session.medias.as_slice() else { return Err(SdpError::Inconsistent) };
+        if !media.media.eq_ignore_ascii_case("audio") {
+            return Err(SdpError::Inconsistent);
+        }
+        if media.port == 0 {
+            return Err(SdpError::Refused);
+        }
+        let audio = AudioLine::parse(&session, media)?;
+        if !audio.profile.is_supported() {
+            return Err(SdpError::Inconsistent);
+        }
+        audio.check_reachable_from(self.local.rtp.ip())?;
+        let (codec, payload_type) = self.codec_of(&audio)?;
+        Ok(LegMedia {
+            remote_rtp: audio.rtp,
+            remote_rtcp: audio.rtcp,
+            codec,
+            payload_type,
+            telephone_event: self.telephone_event_of(&audio, codec),
+            direction: audio.our_direction(self.local.direction),
+            ptime: audio.ptime,
+        })
+    }
+
+    fn codec_of(&self, audio: &AudioLine) -> Result<(Codec, PayloadType), SdpError> {
+        let answered = audio.formats.iter().find_map(|format| match format.meaning {
+            Meaning::Audio(codec) => Some((codec, format.payload_type)),
+            _ => None,
+        });
+        let (codec, send) = answered.ok_or(SdpError::NoCommonCodec)?;
+        let offered = self.formats.iter().find_map(|format| match format {
+            Mapped::Audio(known, number) if *known == codec => Some(*number),
+            _ => None,
+        });
+        let receive = offered.ok_or(SdpError::Inconsistent)?;
+        Ok((codec, PayloadType { send, receive }))
+    }
+
+    /// The telephone-event of the answer that was offered too, at the codec's rate if there is
+    /// one.
+    fn telephone_event_of(&self, audio: &AudioLine, codec: Codec) -> Option<TelephoneEvent> {
+        let (send, clock_rate) = audio.telephone_event(codec)?;
+        let receive = self.formats.iter().find_map(|format| match format {
+            Mapped::TelephoneEvent(number, rate) if *rate == clock_rate => Some(*number),
+            _ => None,
+        })?;
+        Some(TelephoneEvent { payload_type: PayloadType { send, receive }, clock_rate })
+    }
+}
