@@ -13,6 +13,8 @@ mod sink;
 mod store;
 mod stream;
 #[cfg(test)]
+mod tampering;
+#[cfg(test)]
 mod testing;
 mod verify;
 mod writer;
