@@ -1,6 +1,8 @@
 //! Promise: a segment opens with any Tink implementation and reads as RTP in Wireshark, and what
 //! Tink writes opens here.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -6,6 +6,8 @@
 
 mod chain;
 mod chunks;
+#[cfg(test)]
+mod example;
 pub mod format;
 mod reader;
 mod recover;
