@@ -2,6 +2,8 @@
 //! problem that names the file, the key and the remedy, and exit code 64. What is needed and not
 //! there is exit code 69.
 
+#![allow(clippy::expect_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
