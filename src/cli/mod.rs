@@ -22,6 +22,8 @@ mod receipt;
 mod segments;
 mod show;
 mod status;
+#[cfg(test)]
+mod stored;
 mod verify;
 mod when;
 
