@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod context;
+mod demo;
 mod drain;
 mod events;
 mod evidence;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Config;
 
 pub use context::Context;
+pub use demo::Running;
 pub use failure::Failure;
 pub use output::Output;
 
