@@ -4,7 +4,7 @@
 //! a value that the compiler tracks: see [`consent`] for the chain from a decision to the right
 //! to write, and `docs/architecture.md` for the layers.
 
-mod agent;
+pub mod agent;
 pub mod bus;
 pub mod call;
 pub mod catalog;

@@ -1,5 +1,6 @@
 //! The `assent` binary: parse arguments, run, exit code.
 
+use assent::agent::{self, Blame};
 use assent::cli::{self, Failure};
 use assent::config::Config;
 
@@ -7,7 +8,10 @@ fn main() -> std::process::ExitCode {
     cli::run(std::env::args_os(), serve)
 }
 
-/// Runs the agent.
-fn serve(_: Config) -> Result<(), Failure> {
-    Err(Failure::unavailable("the agent is not part of this build"))
+/// Runs the agent until it is told to stop.
+fn serve(config: Config) -> Result<(), Failure> {
+    agent::run(config).map_err(|why| match why.blame() {
+        Blame::Configuration => Failure::Usage(why.to_string()),
+        Blame::Surroundings => Failure::unavailable(why),
+    })
 }

@@ -245,7 +245,11 @@ fn recording_events() -> Vec<Draft> {
             bytes: 480_000,
             sha256: Digest::of(b"file"),
             key: "key-1".parse().unwrap(),
-            location: SegmentLocation::new(AT, stream, 3),
+            location: SegmentLocation::parse(&format!(
+                "2026/11/21/{}/{}-3.seg",
+                stream.recording, stream.index
+            ))
+            .unwrap(),
             result,
         }));
     }

@@ -1,6 +1,8 @@
 //! Promise: evidence that was changed, dropped, swapped or cut off is found, by Assent and by a
 //! short program that is not Assent.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -103,13 +103,7 @@ impl Core {
         config::select(&self.config.routes, &offered).cloned()
     }
 
-    fn admit(
-        &mut self,
-        txn: ServerTxn,
-        request: Incoming,
-        route: &Route,
-        hop: Option<SocketAddr>,
-    ) {
+    fn admit(&mut self, txn: ServerTxn, request: Incoming, route: &Route, hop: Option<SocketAddr>) {
         let source = request.source;
         let hop = next_hop(route)
             .zip(hop)

@@ -15,11 +15,18 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Why the publisher cannot be set up. A server that is away is no reason.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BusError {
+pub enum BusError {
+    /// `url` names no servers.
     #[error("[nats] url: {0}")]
     Servers(#[from] crate::bus::BadServers),
+    /// The file with the seed cannot be read.
     #[error("[nats] nkey: {} cannot be read ({why}); name a file that holds an nkey seed", path.display())]
-    Seed { path: PathBuf, why: std::io::Error },
+    Seed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
 }
 
 /// Starts publishing in the background.
@@ -34,10 +41,9 @@ pub(super) fn start(nats: &Nats, origin: Origin, catalog: Catalog) -> Result<Bus
                 .map_err(|why| BusError::Seed { path: path.clone(), why })?;
             Credentials::Nkey(seed.trim().to_owned())
         }
-        NatsAuth::User { user, password } => Credentials::Password {
-            user: user.clone(),
-            password: password.expose().to_owned(),
-        },
+        NatsAuth::User { user, password } => {
+            Credentials::Password { user: user.clone(), password: password.expose().to_owned() }
+        }
         NatsAuth::Token(token) => Credentials::Token(token.expose().to_owned()),
     };
     config.tls = BusTls {

@@ -96,7 +96,7 @@ impl Health {
     }
 
     pub(super) fn outbox(&self) -> OutboxStatus {
-        self.outbox.lock().map(|outbox| outbox.clone()).unwrap_or_default()
+        self.outbox.lock().map(|outbox| *outbox).unwrap_or_default()
     }
 
     pub(super) fn drain(&self) {

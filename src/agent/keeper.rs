@@ -38,7 +38,7 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The recordings in progress.
 pub(super) struct Keeper {
-    store: SegmentStore,
+    store: Arc<SegmentStore>,
     keys: Arc<dyn KeyStore>,
     scribe: Scribe,
     counters: Arc<Counters>,
@@ -85,7 +85,7 @@ enum MediaState {
 
 impl Keeper {
     pub(super) fn new(
-        store: SegmentStore,
+        store: Arc<SegmentStore>,
         keys: Arc<dyn KeyStore>,
         scribe: Scribe,
         counters: Arc<Counters>,
@@ -194,7 +194,13 @@ impl Keeper {
             segment: self.segment,
             first_segment: 0,
         };
-        let writer = SegmentWriter::open(grant, key, start, self.store.sink());
+        let codecs = serde_json::to_string(&start.codecs).unwrap_or_default();
+        let stream = grant.stream();
+        self.scribe.tell(Told {
+            changes: vec![Change::StreamOpened { stream, codecs }],
+            events: Vec::new(),
+        });
+        let writer = SegmentWriter::open(grant, key, start, self.store.sink(stream));
         keeping.open += 1;
         keeping.streams.insert(
             leg.stream(),
@@ -324,11 +330,8 @@ impl Keeping {
         let wrapped = keys.wrap(&key)?;
         self.keys.insert(leg, key);
         let began = *self.began.get_or_insert_with(clock::wall);
-        let recording = NewRecording {
-            began,
-            scope: self.policy.scope,
-            retention: self.policy.retention,
-        };
+        let recording =
+            NewRecording { began, scope: self.policy.scope, retention: self.policy.retention };
         Ok(Permitted { recording, key: wrapped })
     }
 

@@ -22,5 +22,7 @@ mod start;
 mod stop;
 mod tell;
 
-pub use start::{Agent, StartError};
+pub use bus::BusError;
+pub use recovery::RecoveryError;
+pub use start::{Agent, Blame, StartError};
 pub use stop::run;

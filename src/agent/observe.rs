@@ -14,7 +14,7 @@ use crate::clock;
 use crate::control;
 use crate::http::{Need, Readiness, SipCounts, Snapshot, Source};
 use crate::media::Media;
-use crate::segment::StoreCounters;
+use crate::segment::SegmentStore;
 use crate::sip::{MethodCount, Sip};
 use crate::time::Timestamp;
 
@@ -27,7 +27,7 @@ pub(super) struct Observer {
     pub(super) counters: Arc<Counters>,
     pub(super) sip: Sip,
     pub(super) media: Media,
-    pub(super) store: Arc<StoreCounters>,
+    pub(super) store: Arc<SegmentStore>,
     pub(super) bus: Option<watch::Receiver<BusStatus>>,
     pub(super) http: Option<String>,
 }
@@ -99,7 +99,7 @@ impl Source for Observer {
             recordings: self.counters.recordings(),
             recordings_ended: self.counters.recordings_ended(),
             segments_sealed: self.counters.segments_sealed(),
-            segment_bytes: load(&self.store.bytes),
+            segment_bytes: load(&self.store.counters().bytes_written),
             rtp_packets: vec![
                 ("received", load(&media.received)),
                 ("relayed", load(&media.relayed)),
@@ -116,7 +116,7 @@ impl Source for Observer {
             ],
             packets_before_permission: load(&media.before_permission),
             packets_lost: self.counters.packets_lost(),
-            writer_dropped: load(&media.queue_full),
+            writer_dropped: load(&self.store.counters().packets_dropped),
             outbox_depth: outbox.unsent,
             outbox_age: age(outbox.oldest),
             events_published: bus.as_ref().map_or(0, |bus| bus.published),

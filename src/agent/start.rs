@@ -77,14 +77,24 @@ pub enum StartError {
     },
 }
 
+/// What has to change before an agent starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The configuration, or what it names.
+    Configuration,
+    /// Something else that runs on this machine, or the machine.
+    Surroundings,
+}
+
 impl StartError {
-    /// The exit code that goes with it: 64 where the configuration has to change, 69 where
-    /// something else has it.
+    /// What has to change.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn blame(&self) -> Blame {
         match self {
-            StartError::Keys(_) | StartError::KeyStore(_) | StartError::Prompts(_) => 64,
-            _ => 69,
+            StartError::Keys(_) | StartError::KeyStore(_) | StartError::Prompts(_) => {
+                Blame::Configuration
+            }
+            _ => Blame::Surroundings,
         }
     }
 }
@@ -124,29 +134,29 @@ impl Agent {
         let catalog = Catalog::open(catalog::Settings {
             data: config.data.clone(),
             origin: origin.clone(),
-            signing: Arc::clone(&signing),
-            reference: Arc::clone(&reference),
+            signing: SigningKey::open(&config.keys.path)?,
+            reference: ReferenceKey::open(&config.keys.path)?,
             queue: catalog::QUEUE,
         })?;
         let prompts = PromptBook::load(config.prompts.as_deref(), &Codec::ALL)?;
 
         let (inward, inbox) = mpsc::unbounded_channel();
         let to_core = inward.clone();
-        let store = SegmentStore::start(
+        let store = Arc::new(SegmentStore::start(
             &config.storage.recordings,
             Arc::clone(&signing),
             StoreOptions::default(),
             move |report| {
                 let _ = to_core.send(Inward::Stored(report));
             },
-        )?;
+        )?);
         recovery::recover(&catalog, &*keys, &signing, &config.storage.recordings).await?;
 
         let to_core = inward.clone();
         let media = Media::start(media_config(&config), prompts, move |call, report| {
             let _ = to_core.send(Inward::Media(call, report));
         })?;
-        let (sip, events) = Endpoint::bind(sip_config(&config)).await?;
+        let (sip, events) = Endpoint::bind(sip_config(&config))?;
         let http = match &config.http {
             Some(http) => Some(http::bind(http).await?),
             None => None,
@@ -168,7 +178,7 @@ impl Agent {
             counters: Arc::clone(&counters),
             sip: sip.clone(),
             media: media.clone(),
-            store: store.counters(),
+            store: Arc::clone(&store),
             bus: bus.as_ref().map(Bus::status),
             http: http_addr.clone(),
         };

@@ -5,9 +5,8 @@ use crate::call::machine::{Cause, Fact};
 use crate::catalog::Change;
 use crate::consent::machine::Denial;
 use crate::event::{
-    BlockReason, CallEnded, CallMode, CallParty, CallStarted, CutReason, EndCause,
-    JoinReason, LeaveReason, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, RecordingBlocked,
-    Word,
+    BlockReason, CallEnded, CallMode, CallParty, CallStarted, CutReason, EndCause, JoinReason,
+    LeaveReason, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, RecordingBlocked, Word,
 };
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::number::PartyNumber;
@@ -126,8 +125,7 @@ impl Known {
             Leg::Caller => JoinReason::Called,
             Leg::Callee => JoinReason::Answered,
         };
-        let joined =
-            PartyJoined { call: self.call, role: leg, party_ref: party.party_ref, reason };
+        let joined = PartyJoined { call: self.call, role: leg, party_ref: party.party_ref, reason };
         Told::change(change, joined)
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamErrorKind, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream,
 };
@@ -134,11 +136,12 @@ async fn ensure_one(link: &Link, name: &'static str, wanted: Config) -> Result<S
     }
 }
 
-/// The client does not tell a time-out from a server without JetStream by kind, only in words.
+/// Nobody answers for JetStream: it is off, which is not the same as an answer that is late.
 fn request_failed(link: &Link, why: &(dyn std::error::Error + 'static)) -> Trouble {
     let mut cause = Some(why);
     while let Some(error) = cause {
-        if error.to_string().contains("no responders") {
+        let request = error.downcast_ref::<RequestError>();
+        if request.is_some_and(|error| error.kind() == RequestErrorKind::NoResponders) {
             return Trouble::NoJetStream;
         }
         cause = error.source();

@@ -10,7 +10,7 @@ use crate::event::{
     CallEnded, CallStarted, FailReason, GapSpan, PartyLeft, RecordingSealed, SealResult,
     SegmentEnd, SegmentSealed,
 };
-use crate::ids::{Digest, Leg, PartyRef, RecordingId};
+use crate::ids::{Digest, Leg, PartyRef, RecordingId, StreamId};
 use crate::time::Timestamp;
 
 /// Writes one change.
@@ -34,6 +34,7 @@ pub(super) fn apply(
              WHERE id = ?1 AND state IN ('permitted', 'capturing', 'paused')",
             params![recording.0.as_bytes(), at.as_micros()],
         ),
+        Change::StreamOpened { stream, codecs } => stream_opened(db, *stream, codecs),
         Change::Paused { recording } => step(
             db,
             *recording,
@@ -132,6 +133,12 @@ fn sealed_recording(db: &Connection, sealed: &RecordingSealed) -> Result<(), Com
             sealed.expires_at.map(Timestamp::as_micros),
         ],
     )
+}
+
+fn stream_opened(db: &Connection, stream: StreamId, codecs: &str) -> Result<(), CommitError> {
+    db.prepare_cached("UPDATE stream SET codecs = ?3 WHERE recording = ?1 AND stream = ?2")?
+        .execute(params![stream.recording.0.as_bytes(), stream.index.0, codecs])?;
+    Ok(())
 }
 
 fn segment_sealed(

@@ -120,7 +120,8 @@ impl OpenError {
     }
 }
 
-/// Why something is not stored. Whatever it says, nothing of the request is.
+/// Why something is not stored. Whatever it says, nothing of the request counts: there is no
+/// receipt, and no query sees any of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// The writer has more to do than it may have waiting.

@@ -104,10 +104,7 @@ impl Catalog {
         let writer = Writer::new(db, identity, progress, announce);
         std::thread::Builder::new()
             .name("catalog".into())
-            .spawn(move || {
-                writer.run(&inbox);
-                drop(lock);
-            })
+            .spawn(move || writer.run(&inbox, lock))
             .map_err(|why| OpenError::Storage { path: path.clone(), why: why.to_string() })?;
         let (idle, readers) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(READERS)));
         Ok(Self { shared: Arc::new(Shared { path, requests, outbox, idle, readers }) })
@@ -156,6 +153,14 @@ impl Catalog {
     /// [`CommitError`].
     pub async fn mark_unsent(&self, rows: Vec<u64>) -> Result<(), CommitError> {
         self.ask(Work::MarkUnsent(rows)).await.map(drop)
+    }
+
+    /// Takes an event that can never be published out of the way of the others.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn set_aside(&self, row: u64, reason: String) -> Result<(), CommitError> {
+        self.ask(Work::SetAside { row, reason }).await.map(drop)
     }
 
     /// Removes events that were acknowledged before `before`, a few at a time so that nobody

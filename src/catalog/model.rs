@@ -94,6 +94,13 @@ pub enum Change {
         /// Since when.
         at: Timestamp,
     },
+    /// A stream's writer is open.
+    StreamOpened {
+        /// Which.
+        stream: StreamId,
+        /// Its codecs by payload type, as the manifest writes them (JSON).
+        codecs: String,
+    },
     /// The recording is paused.
     Paused {
         /// Which.
@@ -272,7 +279,7 @@ pub struct RecordingDetail {
 }
 
 /// A permitted stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamRow {
     /// Its place.
     pub stream: StreamIndex,
@@ -286,6 +293,8 @@ pub struct StreamRow {
     pub granted: Timestamp,
     /// Until when, if the permission was taken back.
     pub withdrawn: Option<Timestamp>,
+    /// Its codecs by payload type as the writer began with them, JSON.
+    pub codecs: Option<String>,
 }
 
 /// A segment's file.

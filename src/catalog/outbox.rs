@@ -53,7 +53,7 @@ pub struct Sent {
 }
 
 /// How much waits to be published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStatus {
     /// Events that JetStream has not acknowledged.
     pub unsent: u64,
@@ -126,6 +126,13 @@ pub(super) fn mark_unsent(db: &Connection, rows: &[u64]) -> Result<(), CommitErr
     Ok(())
 }
 
+/// Takes a row that can never be published out of the way of the others.
+pub(super) fn set_aside(db: &Connection, row: u64, reason: &str) -> Result<(), CommitError> {
+    db.prepare_cached("UPDATE outbox SET set_aside = ?2 WHERE sequence = ?1")?
+        .execute(params![signed(row), reason])?;
+    Ok(())
+}
+
 /// Removes some of the rows that were acknowledged before `before`, and says how many.
 pub(super) fn prune(db: &Connection, before: Timestamp) -> Result<u64, CommitError> {
     let mut delete = db.prepare_cached(
@@ -159,25 +166,40 @@ impl Reader {
     /// When the database fails.
     pub fn unsent(&self, cursor: u64, limit: u32) -> Result<Vec<OutboxRow>, QueryError> {
         self.outbox_rows(
-            "acknowledged IS NULL AND sequence > ?1 ORDER BY sequence LIMIT ?2",
+            "acknowledged IS NULL AND set_aside IS NULL AND sequence > ?1 ORDER BY sequence LIMIT ?2",
             params![signed(cursor), limit],
         )
     }
 
-    /// Events that JetStream acknowledged in `stream` after its sequence `after`, in its order:
-    /// what the publisher compares when it connects again.
+    /// Events that JetStream acknowledged in `stream` below its sequence `below`, the highest
+    /// first: what the publisher compares when it connects again.
     ///
     /// # Errors
     /// When the database fails.
     pub fn acknowledged(
         &self,
         stream: &str,
-        after: u64,
+        below: u64,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, QueryError> {
         self.outbox_rows(
-            "js_stream = ?1 AND js_sequence > ?2 ORDER BY js_sequence LIMIT ?3",
-            params![stream, signed(after), limit],
+            "js_stream = ?1 AND js_sequence < ?2 ORDER BY js_sequence DESC LIMIT ?3",
+            params![stream, signed(below), limit],
+        )
+    }
+
+    /// Events that another stream than `stream` acknowledged, in any order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn acknowledged_elsewhere(
+        &self,
+        stream: &str,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, QueryError> {
+        self.outbox_rows(
+            "js_sequence IS NOT NULL AND (js_stream < ?1 OR js_stream > ?1) LIMIT ?2",
+            params![stream, limit],
         )
     }
 
@@ -203,12 +225,15 @@ impl Reader {
     pub fn outbox_status(&self) -> Result<OutboxStatus, QueryError> {
         let unsent: i64 = self
             .db
-            .prepare_cached("SELECT count(*) FROM outbox WHERE acknowledged IS NULL")?
+            .prepare_cached(
+                "SELECT count(*) FROM outbox WHERE acknowledged IS NULL AND set_aside IS NULL",
+            )?
             .query_row([], |row| row.get(0))?;
         let oldest: Option<i64> = self
             .db
             .prepare_cached(
-                "SELECT at FROM outbox WHERE acknowledged IS NULL ORDER BY sequence LIMIT 1",
+                "SELECT at FROM outbox WHERE acknowledged IS NULL AND set_aside IS NULL
+                 ORDER BY sequence LIMIT 1",
             )?
             .query_row([], |row| row.get(0))
             .optional()?;

@@ -22,42 +22,7 @@ impl Reader {
     /// # Errors
     /// When the database fails.
     pub fn recordings(&self, filter: &Filter) -> Result<Vec<RecordingRow>, QueryError> {
-        let mut sql = format!("SELECT {COLUMNS} FROM recording WHERE true");
-        let mut values: Vec<Value> = Vec::new();
-        let mut only = |condition: &str, value: Value| {
-            values.push(value);
-            sql.push_str(&condition.replace("?#", &format!("?{}", values.len())));
-        };
-        if let Some(party) = filter.party {
-            only(
-                " AND id IN (SELECT recording FROM stream WHERE party_ref = ?#
-                   UNION SELECT recording.id FROM participant
-                         JOIN recording ON recording.call = participant.call
-                         WHERE participant.party_ref = ?#)",
-                Value::Blob(party.0.to_vec()),
-            );
-        }
-        if let Some(call) = filter.call {
-            only(" AND call = ?#", Value::Blob(call.0.as_bytes().to_vec()));
-        }
-        if let Some(state) = filter.state {
-            only(" AND state = ?#", Value::Text(state.as_str().to_owned()));
-        }
-        if let Some(policy) = &filter.policy {
-            only(" AND policy = ?#", Value::Text(policy.clone()));
-        }
-        if let Some(from) = filter.from {
-            only(" AND began >= ?#", Value::Integer(from.as_micros()));
-        }
-        if let Some(until) = filter.until {
-            only(" AND began < ?#", Value::Integer(until.as_micros()));
-        }
-        // A party or a call has few recordings: `+` keeps the database from walking all of them in
-        // the order of time instead.
-        let few = filter.party.is_some() || filter.call.is_some();
-        let order = if few { "+began DESC, +id DESC" } else { "began DESC, id DESC" };
-        only(&format!(" ORDER BY {order} LIMIT ?#"), Value::Integer(filter.limit.into()));
-        only(" OFFSET ?#", Value::Integer(filter.offset.into()));
+        let (sql, values) = search(filter);
         let mut statement = self.db.prepare_cached(&sql)?;
         let rows = statement.query_and_then(params_from_iter(values), recording_row)?;
         let mut recordings = rows.collect::<Result<Vec<_>, QueryError>>()?;
@@ -65,6 +30,15 @@ impl Reader {
             recording.parties = self.participants(recording.call)?;
         }
         Ok(recordings)
+    }
+
+    /// How the database goes about a search.
+    #[cfg(test)]
+    pub(super) fn plan(&self, filter: &Filter) -> Result<Vec<String>, QueryError> {
+        let (sql, values) = search(filter);
+        let mut statement = self.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let rows = statement.query_map(params_from_iter(values), |row| row.get(3))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// One recording with everything in it; `None` when there is no such recording.
@@ -144,7 +118,7 @@ impl Reader {
 
     fn streams(&self, recording: RecordingId) -> Result<Vec<UnfinishedStream>, QueryError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key
+            "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key, codecs
              FROM stream WHERE recording = ?1 ORDER BY stream",
         )?;
         let rows = statement.query_and_then([recording.0.as_bytes()], |row| {
@@ -158,6 +132,7 @@ impl Reader {
                     evidence_digest: Digest(row.get(3)?),
                     granted: Timestamp::from_micros(row.get(4)?),
                     withdrawn: time(row, 5)?,
+                    codecs: row.get(7)?,
                 },
                 key: row.get::<_, Option<String>>(6)?.as_deref().map(wrapped_form).transpose()?,
             })
@@ -233,6 +208,52 @@ impl Reader {
         })?;
         rows.collect()
     }
+}
+
+/// The statement for a filter, and its values.
+fn search(filter: &Filter) -> (String, Vec<Value>) {
+    let mut sql = format!("SELECT {COLUMNS} FROM recording WHERE true");
+    let mut values: Vec<Value> = Vec::new();
+    let mut only = |condition: &str, value: Value| {
+        values.push(value);
+        sql.push_str(&condition.replace("?#", &format!("?{}", values.len())));
+    };
+    if let Some(party) = filter.party {
+        only(
+            " AND id IN (SELECT recording FROM stream WHERE party_ref = ?#
+                   UNION SELECT recording.id FROM participant
+                         JOIN recording ON recording.call = participant.call
+                         WHERE participant.party_ref = ?#)",
+            Value::Blob(party.0.to_vec()),
+        );
+    }
+    if let Some(call) = filter.call {
+        only(" AND call = ?#", Value::Blob(call.0.as_bytes().to_vec()));
+    }
+    // A `+` keeps the database from choosing an index that fits and is the wrong one: a party
+    // and a call have few recordings, and most of all recordings are sealed.
+    let few = filter.party.is_some() || filter.call.is_some();
+    let sealed = filter.state == Some(RecordingState::Sealed);
+    if let Some(state) = filter.state {
+        let plus = if few || (sealed && filter.policy.is_some()) { "+" } else { "" };
+        let state = Value::Text(state.as_str().to_owned());
+        only(&format!(" AND {plus}state = ?#"), state);
+    }
+    if let Some(policy) = &filter.policy {
+        let plus = if few || (filter.state.is_some() && !sealed) { "+" } else { "" };
+        only(&format!(" AND {plus}policy = ?#"), Value::Text(policy.clone()));
+    }
+    let began = if few { "+began" } else { "began" };
+    if let Some(from) = filter.from {
+        only(&format!(" AND {began} >= ?#"), Value::Integer(from.as_micros()));
+    }
+    if let Some(until) = filter.until {
+        only(&format!(" AND {began} < ?#"), Value::Integer(until.as_micros()));
+    }
+    let order = if few { "+began DESC, +id DESC" } else { "began DESC, id DESC" };
+    only(&format!(" ORDER BY {order} LIMIT ?#"), Value::Integer(filter.limit.into()));
+    only(" OFFSET ?#", Value::Integer(filter.offset.into()));
+    (sql, values)
 }
 
 /// A row of [`COLUMNS`], without its parties.

@@ -20,6 +20,13 @@ pub const VERSION: u32 = MIGRATIONS.len() as u32;
 /// The bytes of write-ahead log that are kept after a checkpoint.
 const JOURNAL_LIMIT: i64 = 64 * 1024 * 1024;
 
+/// The writer's page cache. Party references are random, so each decision touches pages all over
+/// their indexes.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+
+/// The pages of write-ahead log after which it is copied into the database: 16 MiB.
+const CHECKPOINT_PAGES: i64 = 4096;
+
 /// How long a connection waits for a lock of another one before it gives up.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,6 +48,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
             db.pragma_update(None, "foreign_keys", true)?;
             db.pragma_update(None, "trusted_schema", false)?;
             db.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT)?;
+            db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+            db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             db.set_prepared_statement_cache_capacity(64);
             migrate(&mut db)?;
         }

@@ -4,6 +4,7 @@
 //! Each request has a savepoint of its own, so one that is refused takes nothing with it. When the
 //! transaction itself fails, all its requests fail, and the thread goes on with the next ones.
 
+use std::fs::File;
 use std::sync::mpsc::Receiver;
 
 use rusqlite::Connection;
@@ -46,6 +47,10 @@ pub(super) enum Work {
     },
     MarkSent(Vec<Sent>),
     MarkUnsent(Vec<u64>),
+    SetAside {
+        row: u64,
+        reason: String,
+    },
     Prune(Timestamp),
     Close,
     #[cfg(test)]
@@ -108,8 +113,9 @@ impl Writer {
         Self { db, identity, durable, outbox }
     }
 
-    /// Serves until every handle is gone, or somebody closes the catalog.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+    /// Serves until every handle is gone, or somebody closes the catalog. Holds `lock` until the
+    /// database is closed.
+    pub(super) fn run(mut self, requests: &Receiver<Request>, lock: File) {
         let mut closed = None;
         while closed.is_none() {
             let Ok(first) = requests.recv() else { break };
@@ -134,6 +140,7 @@ impl Writer {
             tracing::debug!(%why, "the catalog's log is left as it is");
         }
         drop(self.db);
+        drop(lock);
         if let Some(reply) = closed {
             let _ = reply.send(Ok(Durable::Nothing));
         }
@@ -175,6 +182,9 @@ impl Writer {
             }
             Err(why) => {
                 tracing::error!(%why, "the catalog cannot be written; nothing is permitted");
+                // What a failed COMMIT left in the log is not seen, and is overwritten by the next
+                // one. Should the machine stop right here, it may come back: evidence of a
+                // permission that nobody was given, never the reverse.
                 if !self.db.is_autocommit() {
                     // If even this fails, so does the next BEGIN, and its requests with it.
                     let _ = self.statement("ROLLBACK");
@@ -226,6 +236,9 @@ impl Writer {
             }
             Work::MarkSent(sent) => outbox::mark_sent(db, &sent).map(|()| Stored::Nothing),
             Work::MarkUnsent(rows) => outbox::mark_unsent(db, &rows).map(|()| Stored::Nothing),
+            Work::SetAside { row, reason } => {
+                outbox::set_aside(db, row, &reason).map(|()| Stored::Nothing)
+            }
             Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),
             Work::Close => Ok(Stored::Nothing),
             #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `assent drain`: no new calls; the agent ends with the last one in progress.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::context::Context;
@@ -32,20 +33,24 @@ pub(super) fn run(
     let draining = match control::ask(&socket, Command::Drain {}, PATIENCE)? {
         Reply::Draining(draining) => draining,
         Reply::Refused { message, .. } => return Err(Failure::Unavailable(message)),
-        Reply::Status(_) => {
+        Reply::Status(_) | Reply::Noted { .. } => {
             return Err(Failure::Failed("the agent answers something else".to_owned()));
         }
     };
     print(&draining, output)?;
     output.finish()?;
-    while arguments.wait {
-        match control::ask(&socket, Command::Status {}, PATIENCE) {
+    if arguments.wait { wait(&socket) } else { Ok(()) }
+}
+
+/// Comes back when nobody is at the socket any more.
+fn wait(socket: &Path) -> Result<(), Failure> {
+    loop {
+        match control::ask(socket, Command::Status {}, PATIENCE) {
             Err(AskError::NoAgent { .. }) => return Ok(()),
-            Err(AskError::NotAllowed { .. }) => return Ok(()),
+            Err(why @ AskError::NotAllowed { .. }) => return Err(why.into()),
             Ok(_) | Err(AskError::NoAnswer { .. }) => std::thread::sleep(PAUSE),
         }
     }
-    Ok(())
 }
 
 fn print(draining: &Draining, output: &mut Output) -> Result<(), Failure> {

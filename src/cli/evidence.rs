@@ -1,17 +1,16 @@
 //! `assent evidence`: the permission receipts of a recording.
 
-use ed25519_dalek::VerifyingKey;
 use serde_json::{Value, json};
 
 use crate::catalog::Reader;
 use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
+use crate::cli::proof::{self, Keys};
 use crate::cli::{receipt, show};
 use crate::config::Config;
-use crate::consent::evidence::{Head, Record, verify_chain};
+use crate::consent::evidence::Record;
 use crate::ids::{EvidenceId, RecordingId};
-use crate::keys::SigningKey;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -81,10 +80,7 @@ fn verify(
     let keys = Keys::new(reader, config)?;
     let mut wrong = 0;
     for record in records {
-        let said = match keys.find(record.signing_key()) {
-            None => Err(format!("signed by key {}, which is not known here", record.signing_key())),
-            Some(key) => record.verify(&key).map_err(|why| why.to_string()),
-        };
+        let said = proof::record(record, &keys);
         wrong += usize::from(said.is_err());
         tell(output, "record", &record.id().to_string(), said.err())?;
     }
@@ -92,7 +88,7 @@ fn verify(
     agents.sort_unstable();
     agents.dedup();
     for agent in agents {
-        let said = chain(reader, agent, &keys)?;
+        let said = proof::chain(reader, agent, &keys)?;
         wrong += usize::from(said.is_err());
         tell(output, "chain", agent, said.err())?;
     }
@@ -103,13 +99,6 @@ fn verify(
     }
 }
 
-fn chain(reader: &Reader, agent: &str, keys: &Keys<'_>) -> Result<Result<Head, String>, Failure> {
-    let head = reader.chain_head(agent)?;
-    let rows = reader.evidence_chain(agent, 0);
-    let verified = verify_chain(rows, agent, Head::START, Some(head), |id| keys.find(id));
-    Ok(verified.map_err(|why| why.to_string()))
-}
-
 fn tell(output: &mut Output, what: &str, name: &str, wrong: Option<String>) -> Result<(), Failure> {
     if output.is_json() {
         let ok = wrong.is_none();
@@ -118,32 +107,4 @@ fn tell(output: &mut Output, what: &str, name: &str, wrong: Option<String>) -> R
     }
     let verdict = wrong.unwrap_or_else(|| "signature and order are right".to_owned());
     Ok(output.line(format!("{what} {name}: {verdict}"))?)
-}
-
-/// The keys that receipts are checked with: this agent's own from its key folder where that can
-/// be read, else what the catalog says.
-pub(super) struct Keys<'r> {
-    reader: &'r Reader,
-    own: Option<(String, VerifyingKey)>,
-}
-
-impl<'r> Keys<'r> {
-    pub(super) fn new(reader: &'r Reader, config: &Config) -> Result<Self, Failure> {
-        let folder = &config.keys.path;
-        let own = if folder.join("signing-key").exists() {
-            let key = SigningKey::open(folder).map_err(Failure::unavailable)?;
-            let public = VerifyingKey::from_bytes(&key.public().to_bytes()).ok();
-            public.map(|public| (key.key_id().to_string(), public))
-        } else {
-            None
-        };
-        Ok(Self { reader, own })
-    }
-
-    pub(super) fn find(&self, id: &str) -> Option<VerifyingKey> {
-        match &self.own {
-            Some((own, key)) if own == id => Some(*key),
-            _ => self.reader.verifying_key(id).ok().flatten(),
-        }
-    }
 }

@@ -3,22 +3,27 @@
 //! Exit codes: 0 done, 1 failed, 2 found something wrong, 64 bad arguments or configuration, 69
 //! something needed is unavailable.
 
-mod call;
+pub mod call;
 mod check;
 mod context;
 mod demo;
 mod drain;
 mod events;
 mod evidence;
+mod export;
 mod failure;
 mod keys;
 mod list;
 mod logging;
+mod note;
 mod output;
 mod policy_words;
+mod proof;
 mod receipt;
+mod segments;
 mod show;
 mod status;
+mod verify;
 mod when;
 
 use std::ffi::OsString;
@@ -92,14 +97,16 @@ Examples:
   assent serve                           on loopback, data in ./assent-data
   assent serve --config /etc/assent/assent.toml --log info --log-format json")]
     Serve,
-    /// Make a test call and print what happens in it, to try out a dial plan without a phone
-    Call(call::Arguments),
     /// Check the configuration and what it needs, and say which policy a call gets
     Check(check::Arguments),
     /// List recordings, the newest first
     List(list::Arguments),
     /// Show one recording: its parties, permissions, segments and gaps
     Show(show::Arguments),
+    /// Export a recording as audio
+    Export(export::Arguments),
+    /// Read segments, manifests and evidence back and prove them
+    Verify(verify::Arguments),
     /// Show the permission receipts of a recording
     Evidence(evidence::Arguments),
     /// Show the events as they are stored and published
@@ -149,10 +156,11 @@ fn dispatch(
 ) -> Result<(), Failure> {
     match command {
         Command::Serve => agent.serve(context.config()?),
-        Command::Call(arguments) => call::run(&arguments, output),
         Command::Check(arguments) => check::run(&arguments, context, output),
         Command::List(arguments) => list::run(&arguments, context, output),
         Command::Show(arguments) => show::run(&arguments, context, output),
+        Command::Export(arguments) => export::run(&arguments, context, output),
+        Command::Verify(arguments) => verify::run(&arguments, context, output),
         Command::Evidence(arguments) => evidence::run(&arguments, context, output),
         Command::Events(arguments) => events::run(&arguments, context, output),
         Command::Status => status::run(context, output),

@@ -57,6 +57,8 @@ fn ask(config: &Config) -> Result<Status, Failure> {
     match control::ask(&config.control_socket(), Command::Status {}, PATIENCE)? {
         Reply::Status(status) => Ok(*status),
         Reply::Refused { message, .. } => Err(Failure::Unavailable(message)),
-        Reply::Draining(_) => Err(Failure::Failed("the agent answers something else".to_owned())),
+        Reply::Draining(_) | Reply::Noted { .. } => {
+            Err(Failure::Failed("the agent answers something else".to_owned()))
+        }
     }
 }

@@ -42,7 +42,7 @@ impl<'d> Document<'d> {
     /// What was found: the problems in the order of the file, and where each value came from.
     pub(super) fn finish(self) -> (Vec<Problem>, Origins) {
         let mut problems = self.problems.into_inner();
-        problems.sort_by(|a, b| a.at.cmp(&b.at));
+        problems.sort_by_key(|problem| problem.at);
         problems.dedup();
         (problems, Origins(self.origins.into_inner()))
     }

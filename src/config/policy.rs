@@ -421,7 +421,7 @@ fn keys(text: &str) -> Result<String, Wrong> {
 /// A key that could mean two things would be a permission by accident.
 fn refuse_ambiguous_keys(section: &Section<'_>, policy: &Policy) {
     let Policy { accept, refuse, withdraw, pause, .. } = policy;
-    let mut clash = |key: &str, what: String| {
+    let clash = |key: &str, what: String| {
         section.report(key, Wrong::new(what, "give each meaning keys of its own"));
     };
     if accept == refuse {

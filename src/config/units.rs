@@ -45,7 +45,8 @@ pub fn span_text(span: Duration) -> String {
         return "0s".to_owned();
     }
     // Weeks and years are for writing: "90d" reads better than a mix of units.
-    let unit = UNITS.iter().take(5).rev().find(|(_, factor)| millis % u128::from(*factor) == 0);
+    let unit =
+        UNITS.iter().take(5).rev().find(|(_, factor)| millis.is_multiple_of(u128::from(*factor)));
     unit.map_or_else(
         || format!("{millis}ms"),
         |(name, factor)| format!("{}{name}", millis / u128::from(*factor)),

@@ -195,7 +195,7 @@ impl Permission {
     pub fn handle(&mut self, at: Moment, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         match input {
-            Input::Present { leg } => self.present(leg, &mut outputs),
+            Input::Present { leg } => self.present(at, leg, &mut outputs),
             Input::Played { leg, notice } => {
                 self.step(leg, &mut outputs, |state, terms| state.played(terms, at, notice));
             }
@@ -226,13 +226,13 @@ impl Permission {
         outputs
     }
 
-    fn present(&mut self, leg: Leg, outputs: &mut Vec<Output>) {
+    fn present(&mut self, at: Moment, leg: Leg, outputs: &mut Vec<Output>) {
         let asks = self.asks(leg);
         if let Some(party) = self.parties.get_mut(&leg) {
             party.present = true;
         }
         if asks {
-            self.step(leg, outputs, |state, terms| state.announce(terms));
+            self.step(leg, outputs, |state, terms| state.announce(terms, at));
         }
     }
 

@@ -24,6 +24,9 @@ use crate::time::{Moment, Timestamp};
 /// A notice of which the peer reports more than this lost was not heard.
 const LOSS_LIMIT_PERCENT: u8 = 20;
 
+/// A prompt whose end has not been reported after so long will never end: every question does.
+const PROMPT_WITHIN: Duration = Duration::from_secs(120);
+
 /// How long the player may take to say how much of a cut prompt was sent.
 const CUT_WITHIN: Duration = Duration::from_millis(500);
 
@@ -127,6 +130,7 @@ pub(super) enum State {
 pub(super) struct Announcing {
     attempt: u8,
     heard: Vec<NoticePlayed>,
+    until: Instant,
 }
 
 /// The prompt has ended; a key or the end of the window decides.
@@ -175,6 +179,7 @@ impl State {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
+            State::Announcing(announcing) => Some(announcing.until),
             State::Listening(listening) => Some(listening.until),
             State::Cutting(cutting) => Some(cutting.until),
             _ => None,
@@ -212,12 +217,9 @@ impl State {
         }
     }
 
-    pub(super) fn announce(self, terms: &Terms) -> Step {
+    pub(super) fn announce(self, terms: &Terms, at: Moment) -> Step {
         match self {
-            State::Waiting => Step::with(
-                State::Announcing(Announcing { attempt: 1, heard: Vec::new() }),
-                Effect::Play { prompt: terms.policy.notice.clone() },
-            ),
+            State::Waiting => announce(terms.policy.notice.clone(), 1, Vec::new(), at),
             other => Step::to(other),
         }
     }
@@ -320,6 +322,12 @@ impl State {
             State::Listening(listening) if listening.until <= at.instant => {
                 listening.window_passed(terms, at)
             }
+            State::Announcing(announcing) if announcing.until <= at.instant => {
+                let gate = terms.policy.gate;
+                let heard = announcing.heard;
+                let decision = terms.decide(at, gate, heard, Answer::NotHeard, Outcome::Refused);
+                commit(decision, Denial::NotHeard)
+            }
             State::Cutting(cutting) if cutting.until <= at.instant => {
                 // The player is gone: what was played cannot be proven.
                 Step::to(State::Denied(Denied {
@@ -387,10 +395,7 @@ impl Listening {
                 commit(decision, Denial::Unavailable)
             }
             Gate::OptIn | Gate::Standing | Gate::Token if self.attempt < terms.policy.attempts => {
-                Step::with(
-                    State::Announcing(Announcing { attempt: self.attempt + 1, heard: self.heard }),
-                    Effect::Play { prompt: "reprompt".to_owned() },
-                )
+                announce("reprompt".to_owned(), self.attempt + 1, self.heard, at)
             }
             Gate::OptIn | Gate::Standing | Gate::Token => {
                 let answer = Answer::Window { start: self.start, end: at.wall };
@@ -430,14 +435,16 @@ fn was_heard(notice: &NoticePlayed) -> bool {
 /// A notice that was not heard is played once more, whole; after that it counts as not heard.
 fn not_heard(terms: &Terms, at: Moment, attempt: u8, heard: Vec<NoticePlayed>) -> Step {
     if attempt < 2 {
-        return Step::with(
-            State::Announcing(Announcing { attempt: attempt + 1, heard }),
-            Effect::Play { prompt: terms.policy.notice.clone() },
-        );
+        return announce(terms.policy.notice.clone(), attempt + 1, heard, at);
     }
     let gate = terms.policy.gate;
     let decision = terms.decide(at, gate, heard, Answer::NotHeard, Outcome::Refused);
     commit(decision, Denial::NotHeard)
+}
+
+fn announce(prompt: String, attempt: u8, heard: Vec<NoticePlayed>, at: Moment) -> Step {
+    let until = at.instant + PROMPT_WITHIN;
+    Step::with(State::Announcing(Announcing { attempt, heard, until }), Effect::Play { prompt })
 }
 
 fn commit(decision: Decision, denial: Denial) -> Step {

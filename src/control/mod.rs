@@ -12,4 +12,4 @@ mod wire;
 pub use claim::{ClaimError, DataFolder};
 pub use client::{AskError, ask};
 pub use server::{BindError, ControlRequest, Server};
-pub use wire::{Command, Draining, Reply, Status, StatusNeed};
+pub use wire::{Command, Draining, ExportNote, Reply, Status, StatusNeed};

@@ -4,16 +4,51 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::{AccessExported, Draft, ExportFormat};
+use crate::ids::{CallId, EventId, RecordingId, StreamIndex};
 use crate::time::Timestamp;
 
 /// A request: `{"command":"status"}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// How the agent is.
     Status {},
     /// Take no new calls, let those in progress end, then stop: as SIGTERM does.
     Drain {},
+    /// Somebody is about to export a recording: store the event before they do.
+    NoteExport(ExportNote),
+}
+
+/// An export that is about to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportNote {
+    /// Of which recording.
+    pub recording: RecordingId,
+    /// Of which call.
+    pub call: CallId,
+    /// Who exports it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The one stream that is exported; `null` for all.
+    pub stream: Option<StreamIndex>,
+}
+
+impl ExportNote {
+    /// The event: store it, then answer [`Reply::Noted`] with its identifier.
+    pub fn draft(&self) -> Draft {
+        Draft::new(AccessExported {
+            recording: self.recording,
+            actor: self.actor.as_str().into(),
+            reason: self.reason.as_str().into(),
+            format: ExportFormat::Wav,
+            stream: self.stream,
+            from_ms: 0,
+            to_ms: None,
+        })
+        .within(self.call)
+    }
 }
 
 /// An answer.
@@ -23,6 +58,11 @@ pub enum Reply {
     Status(Box<Status>),
     /// The agent drains, from now on or already.
     Draining(Draining),
+    /// What was to be noted is durable.
+    Noted {
+        /// As this event.
+        event: EventId,
+    },
     /// It does not do what was asked.
     Refused {
         /// For programs.
@@ -84,13 +124,15 @@ pub struct Draining {
 }
 
 /// [`Reply`] as it stands on the wire: `{"ok":true,…}` or `{"ok":false,"code":…,"message":…}`.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Line {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Box<Status>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draining: Option<Draining>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noted: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,10 +141,11 @@ struct Line {
 
 impl Serialize for Reply {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut line = Line { ok: true, status: None, draining: None, code: None, message: None };
+        let mut line = Line { ok: true, ..Line::default() };
         match self.clone() {
             Reply::Status(status) => line.status = Some(status),
             Reply::Draining(draining) => line.draining = Some(draining),
+            Reply::Noted { event } => line.noted = Some(event),
             Reply::Refused { code, message } => {
                 line.ok = false;
                 line.code = Some(code);
@@ -116,10 +159,11 @@ impl Serialize for Reply {
 impl<'de> Deserialize<'de> for Reply {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let line = Line::deserialize(d)?;
-        match (line.ok, line.status, line.draining) {
-            (true, Some(status), None) => Ok(Reply::Status(status)),
-            (true, None, Some(draining)) => Ok(Reply::Draining(draining)),
-            (false, None, None) => Ok(Reply::Refused {
+        match (line.ok, line.status, line.draining, line.noted) {
+            (true, Some(status), None, None) => Ok(Reply::Status(status)),
+            (true, None, Some(draining), None) => Ok(Reply::Draining(draining)),
+            (true, None, None, Some(event)) => Ok(Reply::Noted { event }),
+            (false, None, None, None) => Ok(Reply::Refused {
                 code: line.code.unwrap_or_default(),
                 message: line.message.unwrap_or_default(),
             }),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ids::{CallId, Digest, RecordingId, StreamId, StreamIndex, Token};
+use crate::ids::{CallId, Digest, RecordingId, StreamIndex, Token};
 use crate::time::Timestamp;
 
 /// `segment.sealed`.
@@ -49,12 +49,18 @@ pub enum SegmentEnd {
 pub struct SegmentLocation(String);
 
 impl SegmentLocation {
-    /// The path of a segment of a recording that began at `began`.
+    /// Takes a path of that form, and no other.
     #[must_use]
-    pub fn new(began: Timestamp, stream: StreamId, index: u32) -> Self {
-        let (year, month, day) = began.date();
-        let StreamId { recording, index: stream } = stream;
-        Self(format!("{year:04}/{month:02}/{day:02}/{recording}/{stream}-{index}.seg"))
+    pub fn parse(path: &str) -> Option<Self> {
+        let mut parts = path.split('/');
+        let mut digits = |length: usize| {
+            parts.next().filter(|p| p.len() == length && p.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let (_, _, _) = (digits(4)?, digits(2)?, digits(2)?);
+        parts.next()?.parse::<RecordingId>().ok()?;
+        let (stream, index) = parts.next()?.strip_suffix(".seg")?.split_once('-')?;
+        let (_, _) = (stream.parse::<u8>().ok()?, index.parse::<u32>().ok()?);
+        parts.next().is_none().then(|| Self(path.to_owned()))
     }
 
     /// The path.

@@ -8,6 +8,7 @@
 //!
 //! It streams: whatever the length of a recording, two seconds of packets a track are held.
 
+mod segments;
 mod track;
 mod wav;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use segments::{SegmentRecords, SegmentSource, UnreadableSegment};
 pub use wav::write_wav;
 
 use crate::rtp::Codec;

@@ -1,16 +1,21 @@
 //! Media threads: ports, relay, prompts, keys, RTCP. Apart from tokio, with the calls shared out
 //! among them; no lock, allocation or task switch is spent on a packet.
 
+mod bridge;
 mod builtin;
 mod capture;
 mod counters;
+mod inbound;
+mod io;
+mod leg;
+mod player;
 mod ports;
 mod prompt;
+mod timers;
 mod tone;
 mod wav;
 mod worker;
 
-use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -21,6 +26,7 @@ use crate::ids::{CallId, Leg};
 
 pub use capture::{Appended, Capture};
 pub use counters::MediaCounters;
+pub use io::IoPath;
 pub use ports::{LocalPorts, ReserveError};
 pub use prompt::{PromptBook, PromptError, PromptFacts};
 
@@ -41,6 +47,10 @@ pub struct MediaConfig {
     pub silent_after: Duration,
     /// The receive buffer that each socket asks the kernel for, in bytes.
     pub receive_buffer: usize,
+    /// How often each leg sends RTCP, on average (RFC 3550, 6.2).
+    pub report_every: Duration,
+    /// Which system calls move the packets.
+    pub io: IoPath,
 }
 
 impl Default for MediaConfig {
@@ -51,6 +61,8 @@ impl Default for MediaConfig {
             latch: false,
             silent_after: Duration::from_secs(30),
             receive_buffer: 1 << 20,
+            report_every: Duration::from_secs(5),
+            io: IoPath::Batched,
         }
     }
 }
@@ -96,7 +108,7 @@ pub enum MediaError {
     NoPorts,
     /// The operating system refused.
     #[error("cannot start the media threads: {0}")]
-    Io(#[from] io::Error),
+    Io(#[from] std::io::Error),
 }
 
 /// The media threads, as the rest of the agent holds them. Cheap to clone; no method waits. The
@@ -138,7 +150,7 @@ impl Media {
             .map(|index| {
                 WorkerHandle::start(index, &config, prompts.clone(), &counters, Arc::clone(&report))
             })
-            .collect::<io::Result<Vec<_>>>()?;
+            .collect::<std::io::Result<Vec<_>>>()?;
         Ok(Self { shared: Arc::new(Shared { workers, ports, counters }) })
     }
 
@@ -229,3 +241,6 @@ impl Drop for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

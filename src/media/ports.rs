@@ -62,8 +62,7 @@ impl PortPool {
     /// A pool of the whole pairs in `range`, that starts `rotation` pairs into it.
     pub(super) fn new(range: &RangeInclusive<u16>, rotation: usize, receive_buffer: usize) -> Self {
         let first = range.start().next_multiple_of(2).max(2);
-        let mut free: VecDeque<u16> =
-            (first..*range.end()).step_by(2).filter(|rtp| rtp + 1 <= *range.end()).collect();
+        let mut free: VecDeque<u16> = (first..*range.end()).step_by(2).collect();
         if !free.is_empty() {
             free.rotate_left(rotation % free.len());
         }

@@ -35,7 +35,7 @@ pub struct Outgoing {
 }
 
 /// A fixed RTP header, ready to send in front of a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; FIXED_HEADER],
 }

@@ -1,1 +1,116 @@
 //! The SIP edge: transports, transactions, and the way between the wire and `call`.
+//!
+//! [`Endpoint::bind`] opens the sockets and starts the tasks; [`Sip`] takes commands and never
+//! blocks; [`SipEvent`] is what the call machine hears. Bytes become neutral types in `decode`
+//! and bytes again in `encode`, so that no type of the SIP library leaves this folder. Dialogs,
+//! routing and calls are not here: this edge carries messages and keeps transactions.
+//!
+//! ```text
+//!  udp, tcp readers ── Arrival ──> core (transactions, timers) ── SipEvent ──> call machine
+//!  sockets, writers <── bytes ──────┘  ^────────── Command ── Sip <──────────────────┘
+//! ```
+
+mod alarms;
+mod arrival;
+mod check;
+mod command;
+mod config;
+mod core;
+mod counters;
+mod decode;
+mod encode;
+mod endpoint;
+mod framer;
+mod links;
+mod names;
+mod outbox;
+mod peers;
+mod receive;
+mod refuse;
+mod secret;
+mod table;
+mod tcp;
+mod text;
+mod udp;
+mod via;
+
+pub use config::{Advertise, BadAdvertise, BadListen, Limits, Listen, SipConfig, Timing};
+pub use counters::{Count, Counters, MethodCount};
+pub use endpoint::{BindError, Endpoint, Sip, SipEvent};
+pub use peers::{BadNetwork, Network, Peers};
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use sipx_sip::Message;
+
+    use super::arrival::Intake;
+    use super::framer::Framer;
+    use super::secret::Secret;
+    use super::{Limits, check, decode, encode, refuse, via};
+    use crate::call::message::{Hop, Response, Transport};
+
+    const INVITE: &str = "INVITE sip:bob@b:5060;x=y SIP/2.0\r\nVia: SIP/2.0/UDP a:1;rport;branch=z9hG4bK1, \
+        SIP/2.0/TCP [::1];branch=z9hG4bK2\r\nFrom: \"A\\\"\" <sip:alice%40@a>;tag=1\r\n\
+        t: <tel:+4930;ext=1>\r\nCall-ID: id@h\r\nCSeq: 7 INVITE\r\nMax-Forwards: 7\r\n\
+        m: <sip:alice@a;lr>, <sip:b>\r\nRecord-Route: <sip:p;lr>,\r\n <sip:q;lr>\r\n\
+        Require: timer\r\nContent-Type: multipart/mixed;boundary=\"x\"\r\nl: 3\r\n\r\nv=0";
+
+    /// Everything that reads what a peer sent.
+    fn read(bytes: &[u8]) {
+        let source = Hop { transport: Transport::Udp, addr: ([127, 0, 0, 1], 9).into() };
+        let Ok(secret) = Secret::draw() else { return };
+        if let Some(salvaged) = refuse::salvage(bytes, source.addr) {
+            let _ = salvaged.answer(400, &secret, "");
+        }
+        let mut framer = Framer::new(4096, 4096);
+        framer.push(bytes);
+        while let Ok(Some(_)) = framer.next() {}
+        let limits = Intake::parsing(&Limits::default());
+        match sipx_sip::parse_datagram(Bytes::copy_from_slice(bytes), &limits) {
+            Ok(Message::Request(mut request)) => {
+                let _ = via::stamp(&mut request.headers, source.addr);
+                let tag = refuse::stateless_tag(&request.headers, &secret);
+                let _ = encode::response(&request, &Response::new(200, None), &tag, "");
+                let _ = encode::cancel(&request);
+                let _ = check::request(&request, source, secret.cookie());
+                let _ = decode::incoming(&request, source);
+            }
+            Ok(Message::Response(response)) => {
+                let _ = decode::answered(&response);
+            }
+            Err(error) => {
+                let _ = refuse::status_for(&error);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_edge_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            read(&bytes);
+        }
+
+        #[test]
+        fn no_change_to_a_message_makes_the_edge_panic(
+            changes in prop::collection::vec((0..INVITE.len(), 0..4usize, any::<u8>()), 1..6),
+            response: bool,
+        ) {
+            let mut bytes = INVITE.as_bytes().to_vec();
+            if response {
+                bytes.splice(..INVITE.find('\r').unwrap_or(0), *b"SIP/2.0 200 OK");
+            }
+            for (at, how, byte) in changes {
+                let at = at.min(bytes.len().saturating_sub(1));
+                match how {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, b";,<>\"\\:@ \r\n="[usize::from(byte) % 12]),
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            read(&bytes);
+        }
+    }
+}

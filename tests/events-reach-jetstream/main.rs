@@ -9,7 +9,7 @@ mod server;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use assent::bus::{Bus, BusConfig, BusStatus, LinkStatus, Unsupported};
+use assent::bus::{Bus, BusConfig, BusStatus, Credentials, LinkStatus, Unsupported};
 use assent::event::{
     AgentDegraded, AgentReady, CallEnded, Draft, EndCause, JoinReason, Kind, Origin, PartyJoined,
     RecordingBlocked,
@@ -413,6 +413,70 @@ async fn a_stream_that_takes_our_subjects_is_named_as_the_trouble() {
     assert_whole(&server, &outbox).await;
 }
 
+fn like_ours() -> stream::Config {
+    stream::Config {
+        name: "ASSENT_EVENTS".into(),
+        subjects: vec!["assent.v1.*.*.*.*".into()],
+        discard: stream::DiscardPolicy::New,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_full_holds_events_up_and_loses_none() {
+    let server = Server::start();
+    let theirs = stream::Config { max_messages: 10, ..like_ours() };
+    context(&server).await.create_stream(theirs).await.unwrap();
+    let outbox = Memory::new(origin());
+    commit_calls(&outbox, 10);
+    let bus = start(&server, &outbox);
+    let told = |now: &BusStatus| {
+        now.last_error.as_ref().is_some_and(|text| text.contains("maximum messages"))
+    };
+    status(&bus, "told", told).await;
+    assert_eq!(outbox.unsent_now(), 30);
+
+    context(&server).await.update_stream(like_ours()).await.unwrap();
+    all_sent(&outbox).await;
+    assert_whole(&server, &outbox).await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_stream_finds_too_large_is_set_aside() {
+    let server = Server::start();
+    let theirs = stream::Config { max_message_size: 900, ..like_ours() };
+    context(&server).await.create_stream(theirs).await.unwrap();
+    let outbox = Memory::new(origin());
+    let wide = "ü".repeat(128);
+    let large = AgentDegraded { component: wide.as_str().into(), effect: wide.as_str().into() };
+    let large = outbox.commit(Draft::new(large));
+    outbox.commit(Draft::new(AgentReady { version: "1".into() }));
+    let bus = start(&server, &outbox);
+    all_sent(&outbox).await;
+    let aside = outbox.set_aside_now();
+    assert_eq!(aside.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [large.id]);
+    assert!(aside[0].1.contains("max_msg_size"), "{}", aside[0].1);
+    let status = status(&bus, "up", BusStatus::is_connected).await;
+    assert!(status.warnings.join("").contains("900 bytes"));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_and_found_again() {
+    let server = Server::start();
+    let outbox = Memory::new(origin());
+    let bus = start(&server, &outbox);
+    commit_calls(&outbox, 200);
+    until("some are sent", async || outbox.unsent_now() < 800).await;
+    server.signal("STOP");
+    commit_calls(&outbox, 50);
+    status(&bus, "given up", |now| now.link == LinkStatus::Down).await;
+    server.signal("CONT");
+    all_sent(&outbox).await;
+    assert_whole(&server, &outbox).await;
+    // What the server had read before it hung and what came again are one to it.
+    assert_eq!(stored(&server).await.len(), outbox.ids().len());
+}
+
 #[tokio::test]
 async fn a_server_without_jetstream_is_told_from_one_that_is_away() {
     let mut server = Server::absent();
@@ -462,4 +526,72 @@ async fn a_command_is_answered_by_the_agent_and_a_second_time_with_the_same() {
         info.num_pending == 0 && info.num_ack_pending == 0
     })
     .await;
+}
+
+/// The section of the reference configuration, with a password in place of the key.
+fn reference_authorization() -> String {
+    let text = std::fs::read_to_string(reference_configuration()).unwrap();
+    let lines = text.lines().skip_while(|line| *line != "# authorization {");
+    let section: Vec<&str> = lines.map(|line| line.trim_start_matches('#')).collect();
+    let section = section.join("\n");
+    assert!(section.contains("nkey: \"UD…\""));
+    section.replace("nkey: \"UD…\"", "user: agent, password: secret")
+}
+
+fn reference_configuration() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/nats-server.conf")
+}
+
+#[test]
+fn the_reference_configuration_is_one_that_the_server_takes() {
+    let checked = std::process::Command::new(server::binary())
+        .arg("-t")
+        .arg("-c")
+        .arg(reference_configuration())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[tokio::test]
+async fn the_permissions_of_the_reference_configuration_are_enough_for_an_agent() {
+    let mut server = Server::start_with(&reference_authorization());
+    let outbox = Memory::new(origin());
+    commit_calls(&outbox, 5);
+    let mut config = config(&server);
+    config.credentials = Credentials::Password { user: "agent".into(), password: "secret".into() };
+    let bus = Bus::start(config, outbox.clone(), Unsupported);
+    all_sent(&outbox).await;
+    server.kill();
+    status(&bus, "down", |now| !now.is_connected()).await;
+    server.run();
+    let up = status(&bus, "up", BusStatus::is_connected).await;
+    // The comparison has read messages back by now, and commands are listened for.
+    assert_eq!((up.warnings, up.recovered), (vec![], 0));
+
+    let client =
+        async_nats::ConnectOptions::with_user_and_password("agent".into(), "secret".into())
+            .connect(server.url())
+            .await
+            .unwrap();
+    let commands = jetstream::new(client).get_stream("ASSENT_COMMANDS").await.unwrap();
+    until("the consumer is there and asked for commands", async || {
+        let info = commands.consumer_info("assent-default-node-1").await;
+        info.is_ok_and(|info| info.num_waiting > 0)
+    })
+    .await;
+    assert_eq!(bus.status().borrow().warnings, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_keeps_everything_in_the_outbox() {
+    let server = Server::start_with("authorization { user: agent, password: secret }");
+    let outbox = Memory::new(origin());
+    commit_calls(&outbox, 1);
+    let mut config = config(&server);
+    config.credentials = Credentials::Password { user: "agent".into(), password: "wrong".into() };
+    let bus = Bus::start(config, outbox.clone(), Unsupported);
+    let down = status(&bus, "down", |now| now.link == LinkStatus::Down).await;
+    assert!(down.last_error.unwrap().contains("authorization"));
+    assert_eq!(outbox.unsent_now(), 4);
 }

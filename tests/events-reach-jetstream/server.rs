@@ -80,6 +80,13 @@ impl Server {
         }
     }
 
+    /// Sends the server a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
@@ -123,7 +130,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("ASSENT_NATS_SERVER") {
         return named.into();
     }

@@ -102,6 +102,8 @@ CREATE TABLE stream (
     withdrawn   INTEGER,
     key         TEXT,
     epoch       INTEGER,
+    -- Payload types and codecs, JSON: what a crash would otherwise leave unknown.
+    codecs      TEXT,
     PRIMARY KEY (recording, stream)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX stream_party ON stream (party_ref, recording);
@@ -150,9 +152,12 @@ CREATE TABLE outbox (
     json         TEXT NOT NULL,
     js_stream    TEXT,
     js_sequence  INTEGER,
-    acknowledged INTEGER
+    acknowledged INTEGER,
+    -- Why it can never be published.
+    set_aside    TEXT
 ) STRICT;
-CREATE INDEX outbox_unsent ON outbox (sequence) WHERE acknowledged IS NULL;
+CREATE INDEX outbox_unsent ON outbox (sequence)
+    WHERE acknowledged IS NULL AND set_aside IS NULL;
 CREATE INDEX outbox_acknowledged ON outbox (acknowledged) WHERE acknowledged IS NOT NULL;
 CREATE INDEX outbox_jetstream ON outbox (js_stream, js_sequence) WHERE js_sequence IS NOT NULL;
 CREATE INDEX outbox_at ON outbox (at);

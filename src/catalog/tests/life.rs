@@ -70,7 +70,11 @@ fn segment(n: u64, index: u32, result: SegmentEnd) -> Change {
         bytes: 4096,
         sha256: Digest::of(b"file"),
         key: "0123456789abcdef".parse().unwrap(),
-        location: SegmentLocation::new(at(n, 0), stream, index),
+        location: SegmentLocation::parse(&format!(
+            "2026/11/21/{}/{}-{index}.seg",
+            stream.recording, stream.index
+        ))
+        .unwrap(),
         result,
     };
     Change::SegmentSealed { segment, manifest: Some(Digest::of(b"manifest")) }
@@ -295,5 +299,30 @@ proptest! {
         let found = scratch.reader().recordings(&filter).unwrap();
         let found: Vec<_> = found.iter().map(|r| r.id).collect();
         prop_assert_eq!(found, expected);
+    }
+}
+
+/// However many recordings there are, none of these walks all of them.
+#[test]
+fn every_search_goes_through_an_index() {
+    let scratch = Scratch::new();
+    let reader = scratch.reader();
+    let (party, call) = (Some(party(1)), Some(call(1)));
+    let (from, state, policy) =
+        (Some(at(1, 0)), Some(RecordingState::Sealed), Some("default".to_owned()));
+    let all = Filter::default();
+    let rare = Some(RecordingState::Capturing);
+    for (filter, through) in [
+        (Filter { party, ..all.clone() }, "PRIMARY KEY"),
+        (Filter { party, from, state, policy: policy.clone(), ..all.clone() }, "PRIMARY KEY"),
+        (Filter { call, from, state, ..all.clone() }, "recording_call"),
+        (Filter { from, ..all.clone() }, "recording_began"),
+        (all.clone(), "recording_began"),
+        (Filter { from, state, ..all.clone() }, "recording_state"),
+        (Filter { state: rare, policy: policy.clone(), ..all.clone() }, "recording_state"),
+        (Filter { state, policy, from, ..all }, "recording_policy"),
+    ] {
+        let plan = reader.plan(&filter).unwrap();
+        assert!(plan[0].contains(through), "{filter:?}: {plan:#?}");
     }
 }

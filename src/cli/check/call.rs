@@ -118,6 +118,7 @@ fn wrong(part: &str) -> Failure {
 }
 
 /// The keys of a policy, and its values as the configuration writes them.
+#[allow(clippy::type_complexity)]
 const VALUES: [(&str, fn(&Policy) -> String); 21] = [
     ("basis", |p| word(&p.basis)),
     ("purposes", |p| p.purposes.join(", ")),

@@ -1,5 +1,6 @@
 //! What a configuration needs of this machine: folders, ports, prompts, servers.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,7 +11,13 @@ use rustix::fs::{Access, access};
 use super::Finding;
 use crate::call::message::Transport;
 use crate::config::{Config, EXAMPLE_CONTROLLER, Host, Mode, NatsAuth, PortRange};
-use crate::control::{ClaimError, DataFolder};
+use crate::consent::policy::Ask;
+use crate::control::{self, AskError, Command, Reply};
+use crate::ids::Leg;
+use crate::media::PromptBook;
+
+/// How long a running agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at all of it.
 pub(super) fn look(config: &Config) -> Vec<Finding> {
@@ -22,6 +29,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     next_hops(config, &mut findings);
     nats(config, &mut findings);
     policies(config, &mut findings);
+    prompts(config, &mut findings);
     findings
 }
 
@@ -33,14 +41,16 @@ fn data_folder(config: &Config, findings: &mut Vec<Finding>) -> bool {
     if !there {
         return false;
     }
-    match DataFolder::claim(&config.data) {
-        Err(ClaimError::Taken { pid, .. }) => {
-            let pid = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
-            findings.push(Finding::ok("agent", format!("one runs on this data folder{pid}")));
-            true
+    let asked = control::ask(&config.control_socket(), Command::Status {}, PATIENCE);
+    let said = match asked {
+        Ok(Reply::Status(status)) => {
+            format!("one runs on this data folder, process {}", status.pid)
         }
-        Ok(_) | Err(ClaimError::Unusable { .. }) => false,
-    }
+        Err(AskError::NoAgent { .. }) => return false,
+        Ok(_) | Err(_) => "one runs on this data folder".to_owned(),
+    };
+    findings.push(Finding::ok("agent", said));
+    true
 }
 
 fn writable(what: &str, path: &Path) -> Finding {
@@ -232,6 +242,33 @@ fn reach(server: &str) -> std::io::Result<()> {
         }
     }
     Err(last)
+}
+
+fn prompts(config: &Config, findings: &mut Vec<Finding>) {
+    let what = "prompts";
+    let book = match PromptBook::load(config.prompts.as_deref(), &[]) {
+        Ok(book) => book,
+        Err(why) => return findings.push(Finding::wrong(what, why.to_string())),
+    };
+    let mut wanted = BTreeSet::new();
+    for policy in config.policies.values() {
+        let asks = Leg::BOTH.iter().any(|leg| *policy.ask(*leg) == Ask::OnCall);
+        let locales = policy.locale.values().filter(|_| asks);
+        wanted.extend(locales.map(|locale| (policy.notice.as_str(), locale.as_str())));
+    }
+    for (name, locale) in wanted {
+        findings.push(match book.find(name, locale) {
+            Ok(facts) if facts.locale == locale => {
+                let seconds = facts.total_ms.div_ceil(1000);
+                Finding::ok(what, format!("{locale}/{name}.wav is there, {seconds} s"))
+            }
+            Ok(facts) => Finding::note(
+                what,
+                format!("there is no {locale}/{name}.wav: {} is played instead", facts.locale),
+            ),
+            Err(why) => Finding::wrong(what, why.to_string()),
+        });
+    }
 }
 
 fn policies(config: &Config, findings: &mut Vec<Finding>) {

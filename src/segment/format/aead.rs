@@ -148,3 +148,102 @@ impl SegmentCipher {
         nonce
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{StreamId, StreamIndex};
+    use crate::segment::format::SegmentName;
+
+    #[derive(serde::Deserialize)]
+    struct Known {
+        key: String,
+        associated_data: String,
+        vectors: Vec<Vector>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Vector {
+        length: usize,
+        file: String,
+    }
+
+    /// Written by Tink: `tests/python/make_tink_vectors.py`.
+    fn known() -> (SegmentCipherOf, Vec<(Vec<u8>, Vec<u8>)>) {
+        let known: Known = serde_json::from_str(include_str!("vectors/tink.json")).unwrap();
+        let recording = "019aa8a6-2c00-7abc-8def-0123456789ab".parse().unwrap();
+        let stream = StreamId { recording, index: StreamIndex(1) };
+        let name = SegmentName { stream, segment: 12 };
+        let associated = name.associated_data(crate::ids::Digest::of(b"abc"));
+        assert_eq!(associated.as_str(), known.associated_data);
+        let mut key = [0; 32];
+        hex::decode_to_slice(known.key, &mut key).unwrap();
+        let vectors = known.vectors.into_iter().map(|Vector { length, file }| {
+            let text = (0..length).map(|i| (7 * i + 3) as u8).collect();
+            (text, hex::decode(file).unwrap())
+        });
+        let cipher = move |seed: &Seed| SegmentCipher::new(&key, seed, &associated);
+        (Box::new(cipher), vectors.collect())
+    }
+
+    type SegmentCipherOf = Box<dyn Fn(&Seed) -> SegmentCipher>;
+
+    /// A text as chunks, each with its place; the last is never empty unless the text is.
+    fn in_chunks(text: &[u8]) -> Vec<(Place, Vec<u8>)> {
+        let (first, rest) = text.split_at(text.len().min(FIRST_PLAINTEXT));
+        let mut chunks: Vec<_> = std::iter::once(first)
+            .chain(rest.chunks(PLAINTEXT))
+            .map(|chunk| (Place::Inner, chunk.to_vec()))
+            .collect();
+        chunks.last_mut().unwrap().0 = Place::Last;
+        chunks
+    }
+
+    #[test]
+    fn encrypts_to_the_same_bytes_as_tink() {
+        let (cipher, vectors) = known();
+        for (text, file) in vectors {
+            let seed = Seed::of_header(file.first_chunk().unwrap()).unwrap();
+            let cipher = cipher(&seed);
+            let mut ours = seed.header().to_vec();
+            for (number, (place, mut chunk)) in in_chunks(&text).into_iter().enumerate() {
+                let tag = cipher.seal(number as u32, place, &mut chunk).unwrap();
+                ours.extend(chunk);
+                ours.extend(tag);
+            }
+            assert!(ours == file, "{} bytes of text", text.len());
+        }
+    }
+
+    #[test]
+    fn decrypts_what_tink_wrote_and_nothing_at_another_place() {
+        let (cipher, vectors) = known();
+        for (text, mut file) in vectors {
+            let seed = Seed::of_header(file.first_chunk().unwrap()).unwrap();
+            let cipher = cipher(&seed);
+            let mut opened = Vec::new();
+            let mut ciphertext = &mut file[HEADER..];
+            for (number, (place, chunk)) in in_chunks(&text).into_iter().enumerate() {
+                let (this, rest) = ciphertext.split_at_mut(chunk.len() + TAG);
+                let (number, other) = match place {
+                    Place::Inner => (number as u32, Place::Last),
+                    Place::Last => (number as u32, Place::Inner),
+                };
+                assert_eq!(cipher.open(number, other, this), Err(NotAuthentic));
+                assert_eq!(cipher.open(number + 1, place, this), Err(NotAuthentic));
+                opened.extend_from_slice(cipher.open(number, place, this).unwrap());
+                ciphertext = rest;
+            }
+            assert!(opened == text, "{} bytes of text", text.len());
+        }
+    }
+
+    #[test]
+    fn a_header_of_another_format_is_none() {
+        let seed = Seed { salt: [1; 32], nonce_prefix: [2; 7] };
+        let mut header = seed.header();
+        assert!(Seed::of_header(&header).is_some_and(|same| same.header() == header));
+        header[0] = 24;
+        assert!(Seed::of_header(&header).is_none());
+    }
+}

@@ -133,11 +133,6 @@ impl SegmentEncoder {
         self.closed
     }
 
-    /// When the segment began.
-    pub(in crate::segment) fn start(&self) -> Timestamp {
-        self.start
-    }
-
     fn close(&mut self, place: Place) -> Result<(), SegmentFull> {
         let text = self.buffer.bytes_mut().get_mut(self.text..).unwrap_or_default();
         let tag = self.cipher.seal(self.number, place, text)?;

@@ -151,25 +151,40 @@ impl RecordParser {
         Ok(Some(preamble))
     }
 
-    /// The next record; `None` when more is needed.
+    /// The length of the packet that comes next; `None` when more is needed.
     ///
     /// # Errors
     ///
     /// [`Malformed`] when its header is none of a record that a segment writer writes.
-    pub fn record(&mut self) -> Result<Option<Record<'_>>, Malformed> {
-        let wrong = Malformed { at: self.at() };
-        let Some(&[a, b, c, d, e, f, g, h]) = self.rest().first_chunk::<RECORD_HEADER>() else {
+    pub fn next_length(&self) -> Result<Option<usize>, Malformed> {
+        let Some(&[a, b, c, d, ..]) = self.rest().first_chunk::<RECORD_HEADER>() else {
             return Ok(None);
         };
         let length = usize::from(u16::from_be_bytes([a, b]));
         let plen = usize::from(u16::from_be_bytes([c, d]));
         if plen == 0 || length != plen + RECORD_HEADER {
-            return Err(wrong);
+            return Err(Malformed { at: self.at() });
         }
-        let start = self.done + RECORD_HEADER;
-        let Some(rtp) = self.text.get(start..start + plen) else { return Ok(None) };
-        self.done += length;
+        Ok((self.unfinished() >= length).then_some(plen))
+    }
+
+    /// The next record; `None` when more is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`], as [`next_length`](Self::next_length).
+    pub fn record(&mut self) -> Result<Option<Record<'_>>, Malformed> {
+        let Some(plen) = self.next_length()? else { return Ok(None) };
+        let from = self.done + RECORD_HEADER;
+        self.done = from + plen;
+        let [_, _, _, _, e, f, g, h] = self
+            .text
+            .get(from - RECORD_HEADER..)
+            .and_then(|header| header.first_chunk::<RECORD_HEADER>())
+            .copied()
+            .unwrap_or_default();
         let offset = Duration::from_millis(u64::from(u32::from_be_bytes([e, f, g, h])));
+        let rtp = self.text.get(from..self.done).unwrap_or_default();
         Ok(Some(Record { offset, rtp }))
     }
 
@@ -196,7 +211,7 @@ mod tests {
     #[test]
     fn the_preamble_is_that_of_rtptools() {
         let bytes = preamble("192.0.2.7:4000").encode();
-        assert_eq!(&bytes[..29], b"#!rtpplay1.0 192.0.2.7/4000\n\x6a");
+        assert_eq!(&bytes[..28], b"#!rtpplay1.0 192.0.2.7/4000\n");
         assert_eq!(bytes.len(), 28 + FILE_HEADER);
         let seconds = preamble("192.0.2.7:4000").start.as_micros() / MICROS;
         assert_eq!(bytes[28..32], (seconds as u32).to_be_bytes());

@@ -1,0 +1,411 @@
+//! One call's media: two legs, what is relayed between them and what is played into them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::capture::Capture;
+use super::counters::Tally;
+use super::inbound::Admitted;
+use super::io::{BATCH, Inbox, Outbound};
+use super::leg::{CaptureState, FrameTimer, Hears, LegStream, Silence};
+use super::player::{Frame, Playback, Shape, Step};
+use super::prompt::Readiness;
+use super::timers::{Due, Timer, Timers};
+use super::worker::Report;
+use super::{MediaConfig, MediaReport, PromptBook};
+use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
+use crate::consent::NoticePlayed;
+use crate::ids::{CallId, Digest, Leg};
+use crate::rtp::RtpPacket;
+use crate::rtp::rtcp::Leaving;
+use crate::time::Timestamp;
+
+/// One call's media.
+pub(super) struct Bridge {
+    call: CallId,
+    slot: usize,
+    /// One moment on both clocks. Times of a call are told from here, so that a wall clock that is
+    /// set in between tears no recording.
+    anchor: (Instant, Timestamp),
+    cname: String,
+    caller: LegStream,
+    callee: Option<LegStream>,
+}
+
+/// What one wake-up of a media thread lends to the call in hand.
+pub(super) struct Turn<'a> {
+    pub(super) now: Instant,
+    pub(super) config: &'a MediaConfig,
+    pub(super) prompts: &'a PromptBook,
+    pub(super) timers: &'a mut Timers,
+    pub(super) tally: &'a mut Tally,
+    pub(super) report: &'a Report,
+    /// What was just read from one socket.
+    pub(super) inbox: &'a Inbox,
+    /// Anything: it spreads reports over time (RFC 3550, 6.3.1) and is no secret.
+    pub(super) dice: u32,
+}
+
+impl Bridge {
+    pub(super) fn new(
+        call: CallId,
+        slot: usize,
+        anchor: (Instant, Timestamp),
+        cname: String,
+        caller: LegStream,
+    ) -> Self {
+        Self { call, slot, anchor, cname, caller, callee: None }
+    }
+
+    /// Which call this is.
+    pub(super) fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The leg, if there is one.
+    pub(super) fn leg(&mut self, leg: Leg) -> Option<&mut LegStream> {
+        match leg {
+            Leg::Caller => Some(&mut self.caller),
+            Leg::Callee => self.callee.as_mut(),
+        }
+    }
+
+    /// Puts a callee's leg in its place, and gives back the one that was there.
+    pub(super) fn set_callee(&mut self, callee: LegStream) -> Option<LegStream> {
+        self.callee.replace(callee)
+    }
+
+    /// Which leg has this number.
+    pub(super) fn leg_numbered(&self, number: u64) -> Option<Leg> {
+        if self.caller.number == number {
+            return Some(Leg::Caller);
+        }
+        self.callee.as_ref().filter(|leg| leg.number == number).map(|_| Leg::Callee)
+    }
+
+    /// Datagrams have come to a leg's RTP port. They are sent on first, and recorded after.
+    pub(super) fn receive(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let wall = self.wall(turn.now);
+        let call = self.call;
+        let (from, mut to) = match leg {
+            Leg::Caller => (&mut self.caller, self.callee.as_mut()),
+            Leg::Callee => match self.callee.as_mut() {
+                Some(callee) => (callee, Some(&mut self.caller)),
+                None => return,
+            },
+        };
+        let mut audio: [Option<RtpPacket<'_>>; BATCH] = [const { None }; BATCH];
+        let mut audio_free = audio.iter_mut();
+        let mut outbound = [Outbound::default(); BATCH];
+        let mut count = 0;
+        for (datagram, source) in turn.inbox.datagrams() {
+            let Some((packet, admitted)) = from.receive(datagram, source, turn.now, turn.tally)
+            else {
+                continue;
+            };
+            if let (Some(to), Some(media)) = (to.as_deref_mut(), from.media())
+                && let Some(header) = to.relay_header(&packet, admitted, media, turn.now)
+                && let Some(payload) = datagram.get(packet.payload_range())
+                && let Some(free) = outbound.get_mut(count)
+            {
+                *free = Outbound { header, payload };
+                count += 1;
+            }
+            match admitted {
+                // Neither keys nor comfort noise are anybody's voice: they are not recorded.
+                Admitted::Event(None) | Admitted::ComfortNoise => {}
+                Admitted::Event(Some(press)) => {
+                    let (key, rtp_timestamp) = (press.key, press.rtp_timestamp);
+                    let event = MediaEvent::Key { leg, key, rtp_timestamp };
+                    (turn.report)(call, MediaReport::Event(event));
+                }
+                Admitted::Audio => {
+                    if let Some(free) = audio_free.next() {
+                        *free = Some(packet);
+                    }
+                }
+            }
+        }
+        if let Some(to) = to {
+            let ready = outbound.get(..count).unwrap_or_default();
+            turn.tally.relayed += to.send(turn.config.io, ready, turn.tally);
+        }
+        for packet in audio.iter().flatten() {
+            if from.append(packet, wall, turn.tally) == CaptureState::Ended {
+                (turn.report)(call, MediaReport::CaptureEnded { leg });
+            }
+        }
+    }
+
+    /// Datagrams have come to a leg's RTCP port.
+    pub(super) fn receive_reports(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let Some(stream) = self.leg(leg) else { return };
+        for (datagram, from) in turn.inbox.datagrams() {
+            if !stream.receive_report(datagram, from, turn.now) {
+                turn.tally.bad_rtcp += 1;
+            }
+        }
+    }
+
+    /// Carries out an order of the call machine.
+    pub(super) fn command(&mut self, command: MediaCommand, turn: &mut Turn<'_>) {
+        match command {
+            MediaCommand::Connect { leg, media } => {
+                let Some(stream) = self.leg(leg) else { return };
+                if stream.connect(media, turn.config, turn.now) {
+                    // The first report comes after half the time (RFC 3550, 6.2).
+                    stream.next_report = turn.now + spread(turn.config.report_every / 2, turn.dice);
+                    self.set_report_timer(leg, turn);
+                }
+            }
+            MediaCommand::Play { leg, playback, sound } => self.play(leg, playback, sound, turn),
+            MediaCommand::Silence { leg } => self.silence(leg, turn),
+            MediaCommand::Relay { from, on } => {
+                if on {
+                    self.silence(from.other(), turn);
+                }
+                if let Some(stream) = self.leg(from.other()) {
+                    stream.hears = if on { Hears::OtherLeg } else { Hears::Nothing };
+                    stream.outgoing.interrupt();
+                }
+            }
+        }
+    }
+
+    /// Hands a leg's audio to a capture. Without the leg there is nothing to capture.
+    pub(super) fn record(&mut self, leg: Leg, capture: Box<dyn Capture>, turn: &mut Turn<'_>) {
+        let wall = self.wall(turn.now);
+        match self.leg(leg) {
+            Some(stream) => stream.record(capture, wall),
+            None => {
+                capture.finish(wall);
+                (turn.report)(self.call, MediaReport::CaptureEnded { leg });
+            }
+        }
+    }
+
+    /// Finishes a leg's capture.
+    pub(super) fn stop_recording(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let wall = self.wall(turn.now);
+        if let Some(stream) = self.leg(leg) {
+            stream.stop_recording(wall);
+        }
+    }
+
+    /// A timer of a leg has gone off.
+    pub(super) fn on_timer(&mut self, leg: Leg, due: Due, turn: &mut Turn<'_>) {
+        match due {
+            Due::Frame => {
+                if let Some(stream) = self.leg(leg) {
+                    stream.frame_timer = FrameTimer::Idle;
+                }
+                self.play_on(leg, turn);
+            }
+            Due::Report => self.report_and_listen(leg, turn),
+        }
+    }
+
+    /// Ends the call's media: the last reports, and what the captures still hold.
+    pub(super) fn close(mut self, turn: &mut Turn<'_>) {
+        for leg in Leg::BOTH {
+            self.silence(leg, turn);
+        }
+        let wall = self.wall(turn.now);
+        let (cname, call) = (self.cname, self.call);
+        let mut end = |mut stream: LegStream| {
+            stream.stop_recording(wall);
+            stream.send_report(&cname, Leaving::Yes, turn.now, wall);
+            let statistics = stream.statistics();
+            turn.tally.lost += statistics.lost;
+            statistics
+        };
+        let caller = end(self.caller);
+        let callee = self.callee.map(&mut end);
+        (turn.report)(call, MediaReport::Closed { caller, callee });
+    }
+
+    fn play(&mut self, leg: Leg, id: PlaybackId, sound: Sound, turn: &mut Turn<'_>) {
+        self.silence(leg, turn);
+        let wall = self.wall(turn.now);
+        let (clip, shape) = match &sound {
+            Sound::Prompt { name, locale } => match turn.prompts.prompt(name, locale) {
+                Ok(clip) => (Arc::clone(clip), Shape::Once),
+                Err(error) => {
+                    tracing::error!(call = %self.call, %error, "nothing to play");
+                    let notice = unplayed(name, locale, wall);
+                    let event = MediaEvent::Played { leg, playback: id, notice };
+                    (turn.report)(self.call, MediaReport::Event(event));
+                    return;
+                }
+            },
+            Sound::Ringback { locale } => match turn.prompts.ringback(locale) {
+                Some(clip) => (Arc::clone(clip), Shape::Endless),
+                None => return,
+            },
+        };
+        let Some(stream) = self.leg(leg) else {
+            let playback = Playback::new(id, clip, shape, turn.now, wall);
+            self.played(leg, &playback, turn);
+            return;
+        };
+        let begin = stream.free_at(turn.now);
+        stream.playback = Some(Playback::new(id, clip, shape, begin, wall));
+        if begin <= turn.now && stream.frame_timer == FrameTimer::Idle {
+            self.play_on(leg, turn);
+        } else {
+            self.set_frame_timer(leg, begin, turn);
+        }
+    }
+
+    /// Cuts what is played into a leg.
+    fn silence(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let Some(stream) = self.leg(leg) else { return };
+        if let Some(playback) = stream.playback.take() {
+            stream.next_slot = playback.due();
+            stream.outgoing.interrupt();
+            self.played(leg, &playback, turn);
+        }
+    }
+
+    /// Sends the frames that are due, and sees to the next ones.
+    fn play_on(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let wall = self.wall(turn.now);
+        let Some(stream) = self.leg(leg) else { return };
+        let Some(mut playback) = stream.playback.take() else { return };
+        if playback.due() > turn.now {
+            let due = playback.due();
+            stream.playback = Some(playback);
+            self.set_frame_timer(leg, due, turn);
+            return;
+        }
+        let goes_on = send_frames(stream, &mut playback, wall, turn);
+        if playback.is_over() || !goes_on {
+            stream.next_slot = playback.due();
+            stream.outgoing.interrupt();
+            self.played(leg, &playback, turn);
+            return;
+        }
+        let due = playback.due();
+        stream.playback = Some(playback);
+        self.set_frame_timer(leg, due, turn);
+    }
+
+    fn played(&self, leg: Leg, playback: &Playback, turn: &Turn<'_>) {
+        if playback.shape() == Shape::Once {
+            let notice = playback.outcome(self.wall(turn.now));
+            let event = MediaEvent::Played { leg, playback: playback.id(), notice };
+            (turn.report)(self.call, MediaReport::Event(event));
+        }
+    }
+
+    fn report_and_listen(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let wall = self.wall(turn.now);
+        let stream = match leg {
+            Leg::Caller => &mut self.caller,
+            Leg::Callee => match self.callee.as_mut() {
+                Some(callee) => callee,
+                None => return,
+            },
+        };
+        if stream.next_report <= turn.now {
+            stream.send_report(&self.cname, Leaving::No, turn.now, wall);
+            stream.next_report = turn.now + spread(turn.config.report_every, turn.dice);
+        }
+        if stream.silent_at(turn.config.silent_after, turn.now).is_some_and(|at| at <= turn.now) {
+            stream.silence = Silence::Reported;
+            (turn.report)(self.call, MediaReport::Event(MediaEvent::Silent { leg }));
+        }
+        self.set_report_timer(leg, turn);
+    }
+
+    fn set_frame_timer(&mut self, leg: Leg, at: Instant, turn: &mut Turn<'_>) {
+        let slot = self.slot;
+        if let Some(stream) = self.leg(leg)
+            && stream.frame_timer == FrameTimer::Idle
+        {
+            stream.frame_timer = FrameTimer::Set;
+            turn.timers.set(Timer { at, slot, leg: stream.number, due: Due::Frame });
+        }
+    }
+
+    fn set_report_timer(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let slot = self.slot;
+        if let Some(stream) = self.leg(leg) {
+            let silent_at = stream.silent_at(turn.config.silent_after, turn.now);
+            let at = silent_at.map_or(stream.next_report, |at| at.min(stream.next_report));
+            turn.timers.set(Timer { at, slot, leg: stream.number, due: Due::Report });
+        }
+    }
+
+    fn wall(&self, now: Instant) -> Timestamp {
+        let (then, wall) = self.anchor;
+        wall.plus(now.saturating_duration_since(then))
+    }
+}
+
+/// Sends the frames that are due. `false` when the sound cannot be played at all.
+fn send_frames(
+    stream: &mut LegStream,
+    playback: &mut Playback,
+    wall: Timestamp,
+    turn: &mut Turn<'_>,
+) -> bool {
+    let Some(media) = stream.sendable() else {
+        // A sound that nobody hears takes its time all the same, or a call would wait for ever.
+        let frames = match playback.step(turn.now) {
+            Step::Frames(frames) => frames,
+            Step::Resume => 1,
+        };
+        (0..frames).for_each(|_| playback.passed(Frame::Held, wall));
+        stream.outgoing.interrupt();
+        return true;
+    };
+    let (codec, payload_type) = (media.codec, media.payload_type.send);
+    let clip = Arc::clone(playback.clip());
+    let frames = match turn.prompts.frames(&clip, codec) {
+        Readiness::Ready(frames) => frames,
+        Readiness::Soon => return playback.wait(turn.now),
+        Readiness::Never => return false,
+    };
+    let count = match playback.step(turn.now) {
+        Step::Frames(count) => count,
+        Step::Resume => {
+            stream.outgoing.interrupt();
+            1
+        }
+    };
+    for _ in 0..count {
+        let header = stream.outgoing.local(payload_type, codec.clock_rate() / 50, turn.now);
+        let sent = match frames.get(playback.position()) {
+            Some(payload) => {
+                stream.send(turn.config.io, &[Outbound { header, payload }], turn.tally)
+            }
+            None => 0,
+        };
+        turn.tally.played += sent;
+        playback.passed(if sent == 1 { Frame::Sent } else { Frame::Failed }, wall);
+    }
+    true
+}
+
+/// Between half of `every` and one and a half of it (RFC 3550, 6.3.1).
+fn spread(every: Duration, dice: u32) -> Duration {
+    every / 2 + every.mul_f64(f64::from(dice) / f64::from(u32::MAX))
+}
+
+/// What came of a prompt that does not exist.
+fn unplayed(name: &str, locale: &str, wall: Timestamp) -> NoticePlayed {
+    NoticePlayed {
+        prompt: name.to_owned(),
+        locale: locale.to_owned(),
+        sha256: Digest([0; 32]),
+        played_ms: 0,
+        total_ms: 0,
+        packets: 0,
+        started: wall,
+        ended: wall,
+        held: false,
+        loss_percent: None,
+        completed: false,
+    }
+}

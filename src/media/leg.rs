@@ -1,0 +1,356 @@
+//! One leg's stream: its sockets, what was negotiated, what it hears and where its audio goes.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+
+use super::capture::{Appended, Capture};
+use super::counters::Tally;
+use super::inbound::{Admitted, Inbound, Latch, Refused};
+use super::io::{self, IoPath, Outbound};
+use super::player::{FRAME, Playback};
+use super::ports::{LocalPorts, PortLease};
+use super::{LegStatistics, MediaConfig};
+use crate::rtp::rtcp::{self, Compound, Leaving, Rtcp};
+use crate::rtp::{Codec, Content, Header, LegMedia, Outgoing, RtpPacket};
+use crate::time::Timestamp;
+
+/// Comfort noise (RFC 3389) has its payload type for 8 kHz clocks alone.
+const COMFORT_NOISE: u8 = 13;
+
+/// The stream of one leg.
+pub(super) struct LegStream {
+    /// Never used twice: tells its timers from those of a leg that was here before.
+    pub(super) number: u64,
+    pub(super) rtp: UdpSocket,
+    pub(super) rtcp: UdpSocket,
+    _lease: PortLease,
+    opened: Instant,
+    negotiated: Option<Negotiated>,
+    pub(super) outgoing: Outgoing,
+    packets: u64,
+    octets: u64,
+    pub(super) playback: Option<Playback>,
+    pub(super) frame_timer: FrameTimer,
+    /// When the frame last played has had its time.
+    pub(super) next_slot: Instant,
+    pub(super) hears: Hears,
+    capture: Option<Box<dyn Capture>>,
+    last_heard: Instant,
+    pub(super) silence: Silence,
+    pub(super) next_report: Instant,
+    packets_at_report: u64,
+    /// The peer's last sender report, and when it came.
+    sender_report: Option<(u32, Instant)>,
+}
+
+/// What was agreed on for the leg, and what follows from it.
+pub(super) struct Negotiated {
+    pub(super) media: LegMedia,
+    inbound: Inbound,
+}
+
+/// Whether a leg's frame timer is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameTimer {
+    Idle,
+    Set,
+}
+
+/// Whether a leg hears the other one when nothing is played into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hears {
+    Nothing,
+    OtherLeg,
+}
+
+/// Whether the peer's silence has been told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    Unreported,
+    Reported,
+}
+
+/// What was found out about a capture while appending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CaptureState {
+    GoesOn,
+    Ended,
+}
+
+impl LegStream {
+    /// A leg on bound ports, with random numbers for its outgoing stream.
+    pub(super) fn new(number: u64, ports: LocalPorts, random: [u8; 10], now: Instant) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j] = random;
+        let ssrc = u32::from_be_bytes([a, b, c, d]);
+        let timestamp = u32::from_be_bytes([e, f, g, h]);
+        let sequence = u16::from_be_bytes([i, j]);
+        Self {
+            number,
+            rtp: UdpSocket::from_std(ports.rtp),
+            rtcp: UdpSocket::from_std(ports.rtcp),
+            _lease: ports.lease,
+            opened: now,
+            negotiated: None,
+            outgoing: Outgoing::new(ssrc, sequence, timestamp, Codec::Pcmu.clock_rate()),
+            packets: 0,
+            octets: 0,
+            playback: None,
+            frame_timer: FrameTimer::Idle,
+            next_slot: now,
+            hears: Hears::Nothing,
+            capture: None,
+            last_heard: now,
+            silence: Silence::Unreported,
+            next_report: now,
+            packets_at_report: 0,
+            sender_report: None,
+        }
+    }
+
+    /// Takes over what was negotiated. `true` the first time.
+    pub(super) fn connect(&mut self, media: LegMedia, config: &MediaConfig, now: Instant) -> bool {
+        let latch = if config.latch { Latch::On } else { Latch::Off };
+        self.outgoing.set_clock_rate(media.codec.clock_rate());
+        self.last_heard = now;
+        match &mut self.negotiated {
+            Some(negotiated) => {
+                negotiated.inbound.renegotiate(&negotiated.media, &media, latch);
+                negotiated.media = media;
+                false
+            }
+            None => {
+                let inbound = Inbound::new(&media, latch);
+                self.negotiated = Some(Negotiated { media, inbound });
+                true
+            }
+        }
+    }
+
+    /// What was negotiated, if the peer takes audio now.
+    pub(super) fn sendable(&self) -> Option<&LegMedia> {
+        let media = self.negotiated.as_ref().map(|negotiated| &negotiated.media)?;
+        media.direction.sends().then_some(media)
+    }
+
+    /// What was negotiated.
+    pub(super) fn media(&self) -> Option<&LegMedia> {
+        self.negotiated.as_ref().map(|negotiated| &negotiated.media)
+    }
+
+    /// Decides on a datagram that came to the RTP port; counts it if it is nothing.
+    pub(super) fn receive<'a>(
+        &mut self,
+        datagram: &'a [u8],
+        from: SocketAddr,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Option<(RtpPacket<'a>, Admitted)> {
+        tally.received += 1;
+        let Some(Negotiated { media, inbound }) = &mut self.negotiated else {
+            tally.not_negotiated += 1;
+            return None;
+        };
+        if !inbound.is_from_peer(from) {
+            tally.wrong_source += 1;
+            return None;
+        }
+        if !media.direction.receives() {
+            tally.not_negotiated += 1;
+            return None;
+        }
+        let Ok(packet) = RtpPacket::parse(datagram) else {
+            tally.unparsable += 1;
+            return None;
+        };
+        let arrived = now.saturating_duration_since(self.opened);
+        match inbound.admit(media, &packet, from, arrived) {
+            Ok(admitted) => {
+                self.last_heard = now;
+                self.silence = Silence::Unreported;
+                Some((packet, admitted))
+            }
+            Err(refused) => {
+                *match refused {
+                    Refused::WrongPayloadType => &mut tally.wrong_payload_type,
+                    Refused::WrongSsrc => &mut tally.wrong_ssrc,
+                    Refused::Stale => &mut tally.stale,
+                } += 1;
+                None
+            }
+        }
+    }
+
+    /// The header under which a packet of the other leg goes out to this one; `None` when it is
+    /// not for this one.
+    pub(super) fn relay_header(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        admitted: Admitted,
+        sender: &LegMedia,
+        now: Instant,
+    ) -> Option<Header> {
+        if self.hears == Hears::Nothing || self.playback.is_some() {
+            return None;
+        }
+        let media = self.sendable()?;
+        if media.codec != sender.codec {
+            return None;
+        }
+        let (payload_type, content) = match admitted {
+            Admitted::Audio => (media.payload_type.send, Content::Audio),
+            Admitted::ComfortNoise if media.codec.clock_rate() == 8000 => {
+                (COMFORT_NOISE, Content::Audio)
+            }
+            Admitted::ComfortNoise => return None,
+            Admitted::Event(_) => {
+                let (ours, theirs) = (media.telephone_event?, sender.telephone_event?);
+                if ours.clock_rate != theirs.clock_rate {
+                    return None;
+                }
+                (ours.payload_type.send, Content::Event)
+            }
+        };
+        self.outgoing.relay(packet, payload_type, content, now)
+    }
+
+    /// Sends to the peer and returns how many left.
+    pub(super) fn send(
+        &mut self,
+        path: IoPath,
+        outbound: &[Outbound<'_>],
+        tally: &mut Tally,
+    ) -> u64 {
+        let Some(Negotiated { inbound, .. }) = &self.negotiated else { return 0 };
+        let sent = io::send(path, &self.rtp, inbound.remote_rtp(), outbound);
+        self.octets += outbound.iter().take(sent).map(|one| one.payload.len() as u64).sum::<u64>();
+        let failed = outbound.len().saturating_sub(sent) as u64;
+        let sent = sent as u64;
+        self.packets += sent;
+        tally.send_failed += failed;
+        sent
+    }
+
+    /// Puts a capture in the place of the one there is.
+    pub(super) fn record(&mut self, capture: Box<dyn Capture>, wall: Timestamp) {
+        self.stop_recording(wall);
+        self.capture = Some(capture);
+    }
+
+    /// Finishes the capture, if there is one.
+    pub(super) fn stop_recording(&mut self, wall: Timestamp) {
+        if let Some(capture) = self.capture.take() {
+            capture.finish(wall);
+        }
+    }
+
+    /// Gives a packet of audio to the capture; without one it is gone with its buffer.
+    pub(super) fn append(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        wall: Timestamp,
+        tally: &mut Tally,
+    ) -> CaptureState {
+        let Some(capture) = &mut self.capture else {
+            tally.before_permission += 1;
+            return CaptureState::GoesOn;
+        };
+        match capture.append(packet, wall) {
+            Appended::Written => tally.recorded += 1,
+            Appended::Gap => tally.queue_full += 1,
+            Appended::Ended => {
+                tally.before_permission += 1;
+                self.stop_recording(wall);
+                return CaptureState::Ended;
+            }
+        }
+        CaptureState::GoesOn
+    }
+
+    /// Takes note of what the peer reports.
+    pub(super) fn receive_report(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        let Some(Negotiated { inbound, .. }) = &mut self.negotiated else { return false };
+        if !inbound.is_report_from_peer(from) {
+            return false;
+        }
+        let Ok(compound) = rtcp::parse(datagram) else { return false };
+        inbound.learn_report_origin(from);
+        for packet in compound.packets() {
+            let reports = match packet {
+                Rtcp::SenderReport { ssrc, ntp, reports, .. } => {
+                    if inbound.reception().is_some_and(|reception| reception.ssrc() == ssrc) {
+                        self.sender_report = Some((rtcp::middle(ntp), now));
+                    }
+                    reports
+                }
+                Rtcp::ReceiverReport { reports, .. } => reports,
+                Rtcp::Goodbye { .. } | Rtcp::Other => continue,
+            };
+            if let (Some(report), Some(playback)) =
+                (reports.about(self.outgoing.ssrc()), &mut self.playback)
+            {
+                playback.peer_lost(report.fraction_lost);
+            }
+        }
+        true
+    }
+
+    /// Sends a report of our own.
+    pub(super) fn send_report(
+        &mut self,
+        cname: &str,
+        goodbye: Leaving,
+        now: Instant,
+        wall: Timestamp,
+    ) {
+        let Some(Negotiated { inbound, .. }) = &mut self.negotiated else { return };
+        let delay_from = self.sender_report;
+        let received = inbound.reception().map(|reception| rtcp::Received {
+            report: reception.report(),
+            last_sender_report: delay_from.map_or(0, |(middle, _)| middle),
+            delay: delay_from.map_or(0, |(_, came)| {
+                let delay = now.saturating_duration_since(came).as_micros() * 65_536 / 1_000_000;
+                u32::try_from(delay).unwrap_or(u32::MAX)
+            }),
+        });
+        let sent = (self.packets > self.packets_at_report).then(|| rtcp::Sent {
+            ntp: rtcp::ntp(wall),
+            rtp_timestamp: self.outgoing.timestamp_at(now),
+            packets: self.packets as u32,
+            octets: self.octets as u32,
+        });
+        self.packets_at_report = self.packets;
+        let ssrc = self.outgoing.ssrc();
+        let mut buffer = [0; rtcp::LONGEST];
+        let length = Compound { ssrc, cname, sent, received, goodbye }.write(&mut buffer);
+        // A report that cannot be sent is followed by another.
+        let _ = self.rtcp.send_to(buffer.get(..length).unwrap_or_default(), inbound.remote_rtcp());
+    }
+
+    /// When the peer's silence is to be told of; `None` when it is allowed, or told already.
+    pub(super) fn silent_at(&mut self, after: Duration, now: Instant) -> Option<Instant> {
+        if !self.media()?.direction.receives() {
+            self.last_heard = now;
+        }
+        (self.silence == Silence::Unreported).then(|| self.last_heard + after)
+    }
+
+    /// When a sound that is asked for now can begin: not within the last frame of the one before.
+    pub(super) fn free_at(&self, now: Instant) -> Instant {
+        self.next_slot.clamp(now, now + FRAME)
+    }
+
+    /// What it has received and sent.
+    pub(super) fn statistics(&self) -> LegStatistics {
+        let inbound = self.negotiated.as_ref().map(|negotiated| negotiated.inbound.totals());
+        let (received, lost, jitter) = inbound.unwrap_or_default();
+        let jitter_us = u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX);
+        LegStatistics { received, lost, jitter_us, sent: self.packets }
+    }
+}

@@ -1,0 +1,54 @@
+//! The gate: a packet is written under a live grant, or not at all.
+
+use crate::consent::Grant;
+use crate::keys::DataKey;
+use crate::rtp::RtpPacket;
+use crate::segment::format::{Codecs, GapReason};
+use crate::segment::sink::SegmentSink;
+use crate::segment::stream::{Appended, Finished, StreamStart, StreamWriter};
+use crate::time::Timestamp;
+
+/// Writes one media stream for as long as its grant lives.
+///
+/// There is no other way to write one, and no way to make one without a [`Grant`]. A writer that
+/// is dropped without [`finish`](Self::finish) leaves its segment truncated: whole chunks read,
+/// the chunk in the making is zeroised and gone.
+pub struct SegmentWriter<S: SegmentSink> {
+    grant: Grant,
+    stream: StreamWriter<S>,
+}
+
+impl<S: SegmentSink> SegmentWriter<S> {
+    /// Opens the stream that the grant is for. Nothing is written before the first packet.
+    #[must_use]
+    pub fn open(grant: Grant, key: DataKey, start: StreamStart, sink: S) -> Self {
+        let stream = StreamWriter::new(grant.stream(), grant.evidence(), key, start, sink);
+        Self { grant, stream }
+    }
+
+    /// Writes a packet, if the grant is alive at this moment.
+    pub fn append(&mut self, packet: &RtpPacket<'_>, arrival: Timestamp) -> Appended {
+        if !self.grant.is_live() {
+            return Appended::Refused;
+        }
+        self.stream.append(packet.bytes(), packet.payload_type(), arrival)
+    }
+
+    /// Notes time without packets: a pause, a hold. It goes into the manifest of the segment that
+    /// is open, or of the next one.
+    pub fn mark_gap(&mut self, reason: GapReason, from: Timestamp, to: Timestamp) {
+        self.stream.mark_gap(reason, from, to);
+    }
+
+    /// The leg was negotiated anew. If that changed the payload types, the next packet begins a
+    /// new segment.
+    pub fn renegotiated(&mut self, codecs: Codecs, source: std::net::SocketAddr) {
+        self.stream.renegotiated(codecs, source);
+    }
+
+    /// Seals the stream's last segment. What was written under the grant is sealed also when the
+    /// grant has died since.
+    pub fn finish(self, at: Timestamp) -> Finished {
+        self.stream.finish(at)
+    }
+}

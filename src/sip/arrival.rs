@@ -1,0 +1,75 @@
+//! What the reading tasks hand to the core, and what they need to do so.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sipx_sip::Message;
+use tokio::sync::mpsc;
+
+use crate::call::message::Transport;
+use crate::sip::secret::Secret;
+use crate::sip::{Counters, Limits, Peers};
+
+/// A TCP connection, ours or a peer's. Never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ConnectionId(pub(super) u64);
+
+/// The way a message came, and the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// By the listener with this place in the configuration.
+    Udp(usize),
+    /// By this connection.
+    Tcp(ConnectionId),
+}
+
+impl Channel {
+    pub(super) fn transport(self) -> Transport {
+        match self {
+            Channel::Udp(_) => Transport::Udp,
+            Channel::Tcp(_) => Transport::Tcp,
+        }
+    }
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) channel: Channel,
+    pub(super) source: SocketAddr,
+}
+
+/// From the readers to the core.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A message that parsed.
+    Message(Box<Message>, Origin),
+    /// A peer opened a connection.
+    Opened(ConnectionId, SocketAddr, mpsc::Sender<Bytes>),
+    /// A connection ended, or could not be opened.
+    Closed(ConnectionId),
+}
+
+/// What every reading task holds.
+#[derive(Clone, Debug)]
+pub(super) struct Intake {
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) secret: Arc<Secret>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) parsing: sipx_sip::Limits,
+    pub(super) limits: Limits,
+    pub(super) product: Arc<str>,
+}
+
+impl Intake {
+    /// The limits in the parser's terms.
+    pub(super) fn parsing(limits: &Limits) -> sipx_sip::Limits {
+        sipx_sip::Limits {
+            max_message_bytes: limits.head.saturating_add(limits.body),
+            max_body_bytes: limits.body,
+            ..sipx_sip::Limits::stream()
+        }
+    }
+}
