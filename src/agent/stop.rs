@@ -66,12 +66,12 @@ impl Agent {
                     tracing::warn!("SIGHUP: a changed configuration takes effect at a restart");
                 }
                 request = self.control.recv() => match request {
-                    Some(ControlRequest { command: Command::Status {}, reply }) => {
-                        let _ = reply.send(Reply::Status(Box::new(self.observer.status())));
-                    }
-                    Some(ControlRequest { command: Command::Drain {}, reply }) => {
-                        let _ = reply.send(Reply::Draining(self.draining(clock::wall())));
-                        break;
+                    Some(request) => {
+                        let drains = request.command == Command::Drain {};
+                        self.answer(request, clock::wall()).await;
+                        if drains {
+                            break;
+                        }
                     }
                     None => break,
                 },
@@ -146,15 +146,31 @@ impl Agent {
         }
     }
 
+    async fn answer(&self, request: ControlRequest, drains_since: Timestamp) {
+        let reply = match request.command {
+            Command::Status {} => Reply::Status(Box::new(self.observer.status())),
+            Command::Drain {} => Reply::Draining(self.draining(drains_since)),
+            Command::NoteExport(note) => {
+                match self
+                    .catalog
+                    .record(Vec::new(), vec![note.draft()])
+                    .await
+                    .map(|ids| ids.first().copied())
+                {
+                    Ok(Some(event)) => Reply::Noted { event },
+                    Ok(None) => refused("the event was not stored"),
+                    Err(why) => refused(&why.to_string()),
+                }
+            }
+        };
+        let _ = request.reply.send(reply);
+    }
+
     /// Answers the control socket for a while.
     async fn answer_within(&mut self, span: Duration, began: Timestamp) {
         let until = tokio::time::Instant::now() + span;
         while let Ok(Some(request)) = tokio::time::timeout_at(until, self.control.recv()).await {
-            let reply = match request.command {
-                Command::Status {} => Reply::Status(Box::new(self.observer.status())),
-                Command::Drain {} => Reply::Draining(self.draining(began)),
-            };
-            let _ = request.reply.send(reply);
+            self.answer(request, began).await;
         }
         tokio::time::sleep_until(until).await;
     }
@@ -173,5 +189,12 @@ impl Agent {
         let (answer, status) = oneshot::channel();
         let _ = self.inward.send(Inward::Status(answer));
         status.await.unwrap_or_default()
+    }
+}
+
+fn refused(why: &str) -> Reply {
+    Reply::Refused {
+        code: "not-stored".to_owned(),
+        message: format!("{why}; nothing is exported without a note of it"),
     }
 }

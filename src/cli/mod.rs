@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 found something wrong, 64 bad arguments or configuration, 69
 //! something needed is unavailable.
 
-pub mod call;
+mod call;
 mod check;
 mod context;
 mod demo;
@@ -97,6 +97,8 @@ Examples:
   assent serve                           on loopback, data in ./assent-data
   assent serve --config /etc/assent/assent.toml --log info --log-format json")]
     Serve,
+    /// Make a test call and print what happens in it, to try out a dial plan without a phone
+    Call(call::Arguments),
     /// Check the configuration and what it needs, and say which policy a call gets
     Check(check::Arguments),
     /// List recordings, the newest first
@@ -156,6 +158,7 @@ fn dispatch(
 ) -> Result<(), Failure> {
     match command {
         Command::Serve => agent.serve(context.config()?),
+        Command::Call(arguments) => call::run(&arguments, output),
         Command::Check(arguments) => check::run(&arguments, context, output),
         Command::List(arguments) => list::run(&arguments, context, output),
         Command::Show(arguments) => show::run(&arguments, context, output),

@@ -434,6 +434,6 @@ pub(crate) mod sample {
     }
 
     pub(crate) fn decision(facts: DecisionFacts) -> Decision {
-        Decision { facts }
+        Decision { facts: Box::new(facts) }
     }
 }

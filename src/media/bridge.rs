@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::capture::Capture;
+use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
 use super::inbound::Admitted;
 use super::io::{BATCH, Inbox, Outbound};
-use super::leg::{CaptureState, FrameTimer, Hears, LegStream, Silence};
+use super::leg::{FrameTimer, Hears, LegStream, Silence};
 use super::player::{Frame, Playback, Shape, Step};
 use super::prompt::Readiness;
 use super::timers::{Due, Timer, Timers};
@@ -18,6 +18,7 @@ use crate::consent::NoticePlayed;
 use crate::ids::{CallId, Digest, Leg};
 use crate::rtp::RtpPacket;
 use crate::rtp::rtcp::Leaving;
+use crate::segment::Finished;
 use crate::time::Timestamp;
 
 /// One call's media.
@@ -131,8 +132,8 @@ impl Bridge {
             turn.tally.relayed += to.send(turn.config.io, ready, turn.tally);
         }
         for packet in audio.iter().flatten() {
-            if from.append(packet, wall, turn.tally) == CaptureState::Ended {
-                (turn.report)(call, MediaReport::CaptureEnded { leg });
+            if let Some((why, finished)) = from.append(packet, wall, turn.tally) {
+                (turn.report)(call, MediaReport::CaptureEnded { leg, why, finished });
             }
         }
     }
@@ -151,8 +152,9 @@ impl Bridge {
     pub(super) fn command(&mut self, command: MediaCommand, turn: &mut Turn<'_>) {
         match command {
             MediaCommand::Connect { leg, media } => {
+                let wall = self.wall(turn.now);
                 let Some(stream) = self.leg(leg) else { return };
-                if stream.connect(media, turn.config, turn.now) {
+                if stream.connect(media, turn.config, turn.now, wall) {
                     // The first report comes after half the time (RFC 3550, 6.2).
                     stream.next_report = turn.now + spread(turn.config.report_every / 2, turn.dice);
                     self.set_report_timer(leg, turn);
@@ -175,20 +177,24 @@ impl Bridge {
     /// Hands a leg's audio to a capture. Without the leg there is nothing to capture.
     pub(super) fn record(&mut self, leg: Leg, capture: Box<dyn Capture>, turn: &mut Turn<'_>) {
         let wall = self.wall(turn.now);
-        match self.leg(leg) {
+        let finished = match self.leg(leg) {
             Some(stream) => stream.record(capture, wall),
-            None => {
-                capture.finish(wall);
-                (turn.report)(self.call, MediaReport::CaptureEnded { leg });
-            }
-        }
+            None => Some(capture.finish(wall)),
+        };
+        self.capture_ended(leg, finished, turn);
     }
 
     /// Finishes a leg's capture.
     pub(super) fn stop_recording(&mut self, leg: Leg, turn: &mut Turn<'_>) {
         let wall = self.wall(turn.now);
-        if let Some(stream) = self.leg(leg) {
-            stream.stop_recording(wall);
+        let finished = self.leg(leg).and_then(|stream| stream.stop_recording(wall));
+        self.capture_ended(leg, finished, turn);
+    }
+
+    fn capture_ended(&self, leg: Leg, finished: Option<Finished>, turn: &Turn<'_>) {
+        if let Some(finished) = finished {
+            let why = CaptureEnd::Ordered;
+            (turn.report)(self.call, MediaReport::CaptureEnded { leg, why, finished });
         }
     }
 
@@ -209,11 +215,11 @@ impl Bridge {
     pub(super) fn close(mut self, turn: &mut Turn<'_>) {
         for leg in Leg::BOTH {
             self.silence(leg, turn);
+            self.stop_recording(leg, turn);
         }
         let wall = self.wall(turn.now);
         let (cname, call) = (self.cname, self.call);
         let mut end = |mut stream: LegStream| {
-            stream.stop_recording(wall);
             stream.send_report(&cname, Leaving::Yes, turn.now, wall);
             let statistics = stream.statistics();
             turn.tally.lost += statistics.lost;

@@ -1,26 +1,44 @@
 //! Where a leg's audio goes while its party may be recorded.
 
-use crate::rtp::RtpPacket;
+use crate::rtp::{LegMedia, RtpPacket};
+use crate::segment::format::{Codecs, GapReason};
+use crate::segment::{Appended, Finished, SegmentSink, SegmentWriter};
 use crate::time::Timestamp;
 
-/// Takes the packets of one media stream, as received. Called from a media thread: neither may
-/// wait for a disk.
-pub trait Capture: Send {
-    /// Takes one packet that arrived at `at`. The packet has been sent on already.
+/// A [`SegmentWriter`], whatever its sink. Private: outside the tests of this folder nothing else
+/// takes packets, so that there is no recording without a grant.
+pub(super) trait Capture: Send {
     fn append(&mut self, packet: &RtpPacket<'_>, at: Timestamp) -> Appended;
-
-    /// Seals what there is. The last call.
-    fn finish(self: Box<Self>, at: Timestamp);
+    fn renegotiated(&mut self, media: &LegMedia);
+    fn held(&mut self, from: Timestamp, to: Timestamp);
+    fn finish(self: Box<Self>, at: Timestamp) -> Finished;
 }
 
-/// What became of a packet.
+/// Why a leg is no longer recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// It is in the recording.
-    Written,
-    /// It is not, because the queue was full; the recording has a marked gap.
-    Gap,
-    /// It is not, and no later one will be: the permission is gone or the writer has failed. The
-    /// caller finishes the capture.
-    Ended,
+pub enum CaptureEnd {
+    /// It was ordered, or the call is over.
+    Ordered,
+    /// The permission is gone.
+    Refused,
+    /// Storage has failed.
+    Failed,
+}
+
+impl<S: SegmentSink + Send> Capture for SegmentWriter<S> {
+    fn append(&mut self, packet: &RtpPacket<'_>, at: Timestamp) -> Appended {
+        SegmentWriter::append(self, packet, at)
+    }
+
+    fn renegotiated(&mut self, media: &LegMedia) {
+        SegmentWriter::renegotiated(self, Codecs::of(media), media.remote_rtp);
+    }
+
+    fn held(&mut self, from: Timestamp, to: Timestamp) {
+        self.mark_gap(GapReason::Held, from, to);
+    }
+
+    fn finish(self: Box<Self>, at: Timestamp) -> Finished {
+        SegmentWriter::finish(*self, at)
+    }
 }

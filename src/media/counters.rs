@@ -46,8 +46,8 @@ counters! {
     recorded,
     /// Audio packets of a party without permission: passed on or not, but gone with the buffer.
     before_permission,
-    /// Audio packets that a recording could not take because its queue was full.
-    queue_full,
+    /// Audio packets that are a gap in their recording: its queue was full, as a rule.
+    not_recorded,
     /// Dropped: not from the address that was negotiated.
     wrong_source,
     /// Dropped: no RTP packet.

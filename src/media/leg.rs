@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 
-use super::capture::{Appended, Capture};
+use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
 use super::inbound::{Admitted, Inbound, Latch, Refused};
 use super::io::{self, IoPath, Outbound};
@@ -14,6 +14,7 @@ use super::ports::{LocalPorts, PortLease};
 use super::{LegStatistics, MediaConfig};
 use crate::rtp::rtcp::{self, Compound, Leaving, Rtcp};
 use crate::rtp::{Codec, Content, Header, LegMedia, Outgoing, RtpPacket};
+use crate::segment::{Appended, Finished};
 use crate::time::Timestamp;
 
 /// Comfort noise (RFC 3389) has its payload type for 8 kHz clocks alone.
@@ -37,6 +38,8 @@ pub(super) struct LegStream {
     pub(super) next_slot: Instant,
     pub(super) hears: Hears,
     capture: Option<Box<dyn Capture>>,
+    /// Since when the peer may not send.
+    held_since: Option<Timestamp>,
     last_heard: Instant,
     pub(super) silence: Silence,
     pub(super) next_report: Instant,
@@ -72,13 +75,6 @@ pub(super) enum Silence {
     Reported,
 }
 
-/// What was found out about a capture while appending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CaptureState {
-    GoesOn,
-    Ended,
-}
-
 impl LegStream {
     /// A leg on bound ports, with random numbers for its outgoing stream.
     pub(super) fn new(number: u64, ports: LocalPorts, random: [u8; 10], now: Instant) -> Self {
@@ -101,6 +97,7 @@ impl LegStream {
             next_slot: now,
             hears: Hears::Nothing,
             capture: None,
+            held_since: None,
             last_heard: now,
             silence: Silence::Unreported,
             next_report: now,
@@ -110,10 +107,25 @@ impl LegStream {
     }
 
     /// Takes over what was negotiated. `true` the first time.
-    pub(super) fn connect(&mut self, media: LegMedia, config: &MediaConfig, now: Instant) -> bool {
+    pub(super) fn connect(
+        &mut self,
+        media: LegMedia,
+        config: &MediaConfig,
+        now: Instant,
+        wall: Timestamp,
+    ) -> bool {
         let latch = if config.latch { Latch::On } else { Latch::Off };
         self.outgoing.set_clock_rate(media.codec.clock_rate());
         self.last_heard = now;
+        if let Some(capture) = &mut self.capture {
+            capture.renegotiated(&media);
+        }
+        if media.direction.receives() {
+            self.mark_hold(wall);
+            self.held_since = None;
+        } else {
+            self.held_since.get_or_insert(wall);
+        }
         match &mut self.negotiated {
             Some(negotiated) => {
                 negotiated.inbound.renegotiate(&negotiated.media, &media, latch);
@@ -232,40 +244,57 @@ impl LegStream {
         sent
     }
 
-    /// Puts a capture in the place of the one there is.
-    pub(super) fn record(&mut self, capture: Box<dyn Capture>, wall: Timestamp) {
-        self.stop_recording(wall);
+    /// Puts a capture in the place of the one there is, which is finished.
+    pub(super) fn record(
+        &mut self,
+        capture: Box<dyn Capture>,
+        wall: Timestamp,
+    ) -> Option<Finished> {
+        let finished = self.stop_recording(wall);
         self.capture = Some(capture);
+        // What was held before is no part of this recording.
+        self.held_since = self.held_since.map(|_| wall);
+        finished
     }
 
     /// Finishes the capture, if there is one.
-    pub(super) fn stop_recording(&mut self, wall: Timestamp) {
-        if let Some(capture) = self.capture.take() {
-            capture.finish(wall);
+    pub(super) fn stop_recording(&mut self, wall: Timestamp) -> Option<Finished> {
+        self.mark_hold(wall);
+        self.capture.take().map(|capture| capture.finish(wall))
+    }
+
+    fn mark_hold(&mut self, until: Timestamp) {
+        if let (Some(capture), Some(since)) = (&mut self.capture, self.held_since) {
+            capture.held(since, until);
         }
     }
 
-    /// Gives a packet of audio to the capture; without one it is gone with its buffer.
+    /// Gives a packet of audio to the capture; without one it is gone with its buffer. `Some` when
+    /// that is the end of the capture.
     pub(super) fn append(
         &mut self,
         packet: &RtpPacket<'_>,
         wall: Timestamp,
         tally: &mut Tally,
-    ) -> CaptureState {
+    ) -> Option<(CaptureEnd, Finished)> {
         let Some(capture) = &mut self.capture else {
             tally.before_permission += 1;
-            return CaptureState::GoesOn;
+            return None;
         };
-        match capture.append(packet, wall) {
-            Appended::Written => tally.recorded += 1,
-            Appended::Gap => tally.queue_full += 1,
-            Appended::Ended => {
-                tally.before_permission += 1;
-                self.stop_recording(wall);
-                return CaptureState::Ended;
+        let why = match capture.append(packet, wall) {
+            Appended::Written => {
+                tally.recorded += 1;
+                return None;
             }
-        }
-        CaptureState::GoesOn
+            Appended::Gap(_) => {
+                tally.not_recorded += 1;
+                return None;
+            }
+            Appended::Refused => CaptureEnd::Refused,
+            Appended::Failed => CaptureEnd::Failed,
+        };
+        tally.before_permission += 1;
+        self.stop_recording(wall).map(|finished| (why, finished))
     }
 
     /// Takes note of what the peer reports.

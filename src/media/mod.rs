@@ -23,8 +23,9 @@ use std::time::Duration;
 
 use crate::call::media::{MediaCommand, MediaEvent};
 use crate::ids::{CallId, Leg};
+use crate::segment::{Finished, SegmentSink, SegmentWriter};
 
-pub use capture::{Appended, Capture};
+pub use capture::CaptureEnd;
 pub use counters::MediaCounters;
 pub use io::IoPath;
 pub use ports::{LocalPorts, ReserveError};
@@ -72,12 +73,16 @@ impl Default for MediaConfig {
 pub enum MediaReport {
     /// For the call machine.
     Event(MediaEvent),
-    /// A capture ended by itself: its permission is gone or its writer failed. It is finished.
+    /// A leg's writer is finished.
     CaptureEnded {
-        /// Of which leg.
+        /// Which leg's.
         leg: Leg,
+        /// Why.
+        why: CaptureEnd,
+        /// What it has written.
+        finished: Finished,
     },
-    /// The call is closed: captures are finished, sockets are shut, ports are released. The last
+    /// The call is closed: writers are finished, sockets are shut, ports are released. The last
     /// report about it.
     Closed {
         /// What the caller's leg received.
@@ -185,18 +190,21 @@ impl Media {
         self.order(call, Order::Command(command));
     }
 
-    /// Hands a leg's audio packets to `capture`, from the next one on. A capture that is there
-    /// already is finished first.
-    pub fn record(&self, call: CallId, leg: Leg, capture: Box<dyn Capture>) {
-        self.order(call, Order::Record { leg, capture });
+    /// Has a leg's audio packets written, from the next one on. A writer that is there already is
+    /// finished first. Each writer's end is told by one [`MediaReport::CaptureEnded`].
+    pub fn record<S>(&self, call: CallId, leg: Leg, writer: SegmentWriter<S>)
+    where
+        S: SegmentSink + Send + 'static,
+    {
+        self.order(call, Order::Record { leg, capture: Box::new(writer) });
     }
 
-    /// Finishes a leg's capture.
+    /// Finishes a leg's writer, if there is one.
     pub fn stop_recording(&self, call: CallId, leg: Leg) {
         self.order(call, Order::StopRecording { leg });
     }
 
-    /// Ends a call's media: captures are finished, RTCP says goodbye, ports are released. Ends
+    /// Ends a call's media: writers are finished, RTCP says goodbye, ports are released. Ends
     /// with [`MediaReport::Closed`].
     pub fn close(&self, call: CallId) {
         self.order(call, Order::Close);

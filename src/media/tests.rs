@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use super::capture::{Capture, CaptureEnd};
 use super::*;
 use crate::call::media::{PlaybackId, Sound};
 use crate::clock;
@@ -13,6 +14,8 @@ use crate::rtp::rtcp::{self, Rtcp};
 use crate::rtp::{
     Codec, Direction, LegMedia, PayloadType, ReceptionReport, RtpPacket, TelephoneEvent,
 };
+use crate::segment::Appended;
+use crate::segment::format::GapReason;
 use crate::time::Timestamp;
 
 const PATHS: [IoPath; 2] = [IoPath::Batched, IoPath::Portable];
@@ -88,6 +91,17 @@ impl Rig {
 
     fn order(&self, command: MediaCommand) {
         self.media.command(self.call, command);
+    }
+
+    fn record(&self, leg: Leg, capture: impl Capture + 'static) {
+        self.media.order(self.call, Order::Record { leg, capture: Box::new(capture) });
+    }
+
+    fn capture_ended(&self) -> (Leg, CaptureEnd, u64) {
+        match self.report() {
+            MediaReport::CaptureEnded { leg, why, finished } => (leg, why, finished.packets),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn play(&self, leg: Leg, id: u32) {
@@ -237,6 +251,7 @@ fn config(io: IoPath) -> MediaConfig {
 struct Tape {
     packets: Arc<Mutex<Vec<Vec<u8>>>>,
     finished: Arc<Mutex<Vec<Timestamp>>>,
+    held: Arc<Mutex<Vec<(Timestamp, Timestamp)>>>,
     answers: Arc<Mutex<Vec<Appended>>>,
 }
 
@@ -249,8 +264,33 @@ impl Capture for Tape {
         answer
     }
 
-    fn finish(self: Box<Self>, at: Timestamp) {
+    fn renegotiated(&mut self, _: &LegMedia) {}
+
+    fn held(&mut self, from: Timestamp, to: Timestamp) {
+        self.held.lock().unwrap().push((from, to));
+    }
+
+    fn finish(self: Box<Self>, at: Timestamp) -> Finished {
         self.finished.lock().unwrap().push(at);
+        Finished { segments: 1, packets: self.packets.lock().unwrap().len() as u64, dropped: 0 }
+    }
+}
+
+/// Does one thing with each packet.
+struct With<F>(F);
+
+impl<F: FnMut() + Send> Capture for With<F> {
+    fn append(&mut self, _: &RtpPacket<'_>, _: Timestamp) -> Appended {
+        self.0();
+        Appended::Written
+    }
+
+    fn renegotiated(&mut self, _: &LegMedia) {}
+
+    fn held(&mut self, _: Timestamp, _: Timestamp) {}
+
+    fn finish(self: Box<Self>, _: Timestamp) -> Finished {
+        Finished { segments: 0, packets: 0, dropped: 0 }
     }
 }
 
@@ -435,7 +475,7 @@ fn a_capture_gets_audio_as_received_from_its_grant_on_and_nothing_else() {
         rig.caller.say(1);
         rig.until("before_permission", 1);
         let tape = Tape::default();
-        rig.media.record(rig.call, Leg::Caller, Box::new(tape.clone()));
+        rig.record(Leg::Caller, tape.clone());
         // Orders are carried out in order, so that what a later one brings shows that it is there.
         rig.order(MediaCommand::Play {
             leg: Leg::Caller,
@@ -462,19 +502,15 @@ fn a_capture_gets_audio_as_received_from_its_grant_on_and_nothing_else() {
 
 #[test]
 fn a_packet_is_sent_on_before_it_is_recorded() {
-    struct Listening(UdpSocket, mpsc::Sender<usize>);
-    impl Capture for Listening {
-        fn append(&mut self, _: &RtpPacket<'_>, _: Timestamp) -> Appended {
-            let heard = self.0.recv(&mut [0; 2000]).unwrap_or(0);
-            let _ = self.1.send(heard);
-            Appended::Written
-        }
-        fn finish(self: Box<Self>, _: Timestamp) {}
-    }
     let rig = Rig::bridged(config(IoPath::Batched));
     let (sender, heard) = mpsc::channel();
     let ear = rig.callee.rtp.try_clone().unwrap();
-    rig.media.record(rig.call, Leg::Caller, Box::new(Listening(ear, sender)));
+    rig.record(
+        Leg::Caller,
+        With(move || {
+            let _ = sender.send(ear.recv(&mut [0; 2000]).unwrap_or(0));
+        }),
+    );
     rig.caller.say(1);
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), 172);
 }
@@ -483,15 +519,35 @@ fn a_packet_is_sent_on_before_it_is_recorded() {
 fn a_capture_that_says_it_is_over_is_finished_and_reported() {
     let rig = Rig::bridged(config(IoPath::Batched));
     let tape = Tape::default();
-    *tape.answers.lock().unwrap() = vec![Appended::Ended, Appended::Gap, Appended::Written];
-    rig.media.record(rig.call, Leg::Caller, Box::new(tape.clone()));
+    *tape.answers.lock().unwrap() =
+        vec![Appended::Refused, Appended::Gap(GapReason::Overrun), Appended::Written];
+    rig.record(Leg::Caller, tape.clone());
     (1..=5).for_each(|n| rig.caller.say(n));
-    assert_eq!(rig.report(), MediaReport::CaptureEnded { leg: Leg::Caller });
+    assert_eq!(rig.capture_ended(), (Leg::Caller, CaptureEnd::Refused, 1));
     (1..=5).for_each(|_| drop(rig.callee.hear()));
     assert_eq!(tape.finished.lock().unwrap().len(), 1);
     assert_eq!(tape.packets.lock().unwrap().len(), 1);
     rig.until("before_permission", 3);
-    assert_eq!((rig.count("recorded"), rig.count("queue_full")), (1, 1));
+    assert_eq!((rig.count("recorded"), rig.count("not_recorded")), (1, 1));
+}
+
+#[test]
+fn a_hold_is_a_gap_in_the_recording() {
+    let rig = Rig::bridged(config(IoPath::Batched));
+    let tape = Tape::default();
+    rig.record(Leg::Caller, tape.clone());
+    let held = LegMedia { direction: Direction::SendOnly, ..rig.caller.media() };
+    rig.order(MediaCommand::Connect { leg: Leg::Caller, media: held });
+    rig.caller.say(1);
+    rig.until("not_negotiated", 1);
+    let media = rig.caller.media();
+    rig.order(MediaCommand::Connect { leg: Leg::Caller, media });
+    rig.caller.say(2);
+    assert_eq!(rig.callee.hear().payload, [2; 160]);
+    rig.media.stop_recording(rig.call, Leg::Caller);
+    assert_eq!(rig.capture_ended(), (Leg::Caller, CaptureEnd::Ordered, 1));
+    let held = tape.held.lock().unwrap().clone();
+    assert!(matches!(held[..], [(from, to)] if from < to), "{held:?}");
 }
 
 #[test]
@@ -499,21 +555,24 @@ fn captures_are_finished_when_the_call_or_the_program_ends() {
     for end_program in [true, false] {
         let rig = Rig::bridged(config(IoPath::Batched));
         let tapes = [Tape::default(), Tape::default()];
-        rig.media.record(rig.call, Leg::Caller, Box::new(tapes[0].clone()));
-        rig.media.record(rig.call, Leg::Callee, Box::new(tapes[1].clone()));
+        rig.record(Leg::Caller, tapes[0].clone());
+        rig.record(Leg::Callee, tapes[1].clone());
         if end_program {
             rig.media.shutdown();
             assert!(!rig.media.is_running());
         } else {
             rig.media.close(rig.call);
         }
+        for leg in Leg::BOTH {
+            assert_eq!(rig.capture_ended(), (leg, CaptureEnd::Ordered, 0));
+        }
         assert!(matches!(rig.report(), MediaReport::Closed { .. }));
         assert!(tapes.iter().all(|tape| tape.finished.lock().unwrap().len() == 1));
         // A capture for a call that is gone does not stay open either.
         if !end_program {
             let late = Tape::default();
-            rig.media.record(rig.call, Leg::Caller, Box::new(late.clone()));
-            assert_eq!(rig.report(), MediaReport::CaptureEnded { leg: Leg::Caller });
+            rig.record(Leg::Caller, late.clone());
+            assert_eq!(rig.capture_ended(), (Leg::Caller, CaptureEnd::Ordered, 0));
             assert_eq!(late.finished.lock().unwrap().len(), 1);
         }
     }
@@ -521,15 +580,8 @@ fn captures_are_finished_when_the_call_or_the_program_ends() {
 
 #[test]
 fn a_call_that_fails_ends_alone() {
-    struct Broken;
-    impl Capture for Broken {
-        fn append(&mut self, _: &RtpPacket<'_>, _: Timestamp) -> Appended {
-            panic!("a defect");
-        }
-        fn finish(self: Box<Self>, _: Timestamp) {}
-    }
     let rig = Rig::bridged(MediaConfig { threads: 1, ..config(IoPath::Batched) });
-    rig.media.record(rig.call, Leg::Caller, Box::new(Broken));
+    rig.record(Leg::Caller, With(|| panic!("a defect")));
     rig.caller.say(1);
     assert!(matches!(rig.report(), MediaReport::Closed { .. }));
     assert!(rig.media.is_running());
@@ -560,7 +612,7 @@ fn a_closed_call_gives_its_ports_back() {
 fn a_second_callee_takes_the_place_of_the_first() {
     let rig = Rig::bridged(config(IoPath::Batched));
     let tape = Tape::default();
-    rig.media.record(rig.call, Leg::Callee, Box::new(tape.clone()));
+    rig.record(Leg::Callee, tape.clone());
     let ports = rig.media.reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
     let second = Peer::new((ports.rtp(), ports.rtcp()));
     rig.media.add_leg(rig.call, ports);

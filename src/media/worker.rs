@@ -11,13 +11,12 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::bridge::{Bridge, Turn};
+use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
 use super::io::{Inbox, Left};
 use super::leg::LegStream;
 use super::timers::Timers;
-use super::{
-    Capture, LegStatistics, LocalPorts, MediaConfig, MediaCounters, MediaReport, PromptBook,
-};
+use super::{LegStatistics, LocalPorts, MediaConfig, MediaCounters, MediaReport, PromptBook};
 use crate::call::media::MediaCommand;
 use crate::clock;
 use crate::ids::{CallId, Leg};
@@ -283,8 +282,9 @@ impl Worker {
         let Some(&slot) = self.slots.get(&call) else {
             // Orders may follow the end of a call; what they bring ends here as it would there.
             if let Order::Record { leg, capture } = order {
-                capture.finish(clock::wall());
-                (self.shared.report)(call, MediaReport::CaptureEnded { leg });
+                let finished = capture.finish(clock::wall());
+                let why = CaptureEnd::Ordered;
+                (self.shared.report)(call, MediaReport::CaptureEnded { leg, why, finished });
             }
             return;
         };
