@@ -59,8 +59,8 @@ pub(super) struct Arguments {
 
 /// A running agent, as the demonstration needs it.
 pub trait Running {
-    /// Where it takes SIP over UDP.
-    fn sip(&self) -> SocketAddr;
+    /// Where it takes SIP over UDP, if it does.
+    fn sip(&self) -> Option<SocketAddr>;
     /// Ends it: calls are over, what is open is sealed, the data folder is free.
     fn stop(self) -> impl Future<Output = ()>;
 }
@@ -117,13 +117,16 @@ where
     screen.begin_timeline();
 
     let story = Story { screen, events: &mut events };
-    let outcome = story.call(caller, callee, agent.sip()).await;
+    let outcome = match agent.sip() {
+        Some(sip) => story.call(caller, callee, sip).await,
+        None => Err(Failure::Failed("the agent takes no SIP over UDP".to_owned())),
+    };
     let sealed = match &outcome {
         Ok(call) => wait_sealed(screen, &mut events, call.recording.clone()).await,
         Err(_) => Ok(Value::Null),
     };
     agent.stop().await;
-    events.drain(screen)?;
+    events.show(screen)?;
     let (call, sealed) = (outcome?, sealed?);
     let recording = call.recording.unwrap_or_default();
     let proof = proof::Proof {
@@ -133,7 +136,7 @@ where
         before_permission: call.before_permission,
     };
     proof.show(screen, &sealed)?;
-    events.drain(screen)?;
+    events.show(screen)?;
     screen.end(folder, &proof)
 }
 
@@ -164,8 +167,7 @@ impl Story<'_, '_> {
         let (caller_tells, mut from_caller) = Teller::new();
         // The caller is not silent while being asked: the recording must have none of it.
         let plan = Plan { says: setting::before_permission(), ..Plan::default() };
-        let calling =
-            caller.call(&target, agent, Call { plan, orders, teller: caller_tells });
+        let calling = caller.call(&target, agent, Call { plan, orders, teller: caller_tells });
         let (_to_callee, orders) = mpsc::channel(4);
         let (callee_tells, mut from_callee) = Teller::new();
         let plan = Plan { says: setting::callee_says(), rings: RINGS, ..Plan::default() };
@@ -317,11 +319,6 @@ impl Events {
             }
         }
         Ok(())
-    }
-
-    /// The same, where the agent that wrote them has gone.
-    fn drain(&mut self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        self.show(screen)
     }
 }
 

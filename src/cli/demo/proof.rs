@@ -62,7 +62,11 @@ impl Proof {
         if exported {
             holds &= self.listen(screen)?;
         }
-        if holds { Ok(()) } else { Err(Failure::Found("not everything was as it should be".to_owned())) }
+        if holds {
+            Ok(())
+        } else {
+            Err(Failure::Found("not everything was as it should be".to_owned()))
+        }
     }
 
     /// Runs a command of this program on the demonstration's data, shows it, and says how it went.
@@ -73,7 +77,8 @@ impl Proof {
         meaning: &str,
     ) -> Result<bool, Failure> {
         let program = std::env::current_exe()?;
-        let done = Command::new(program).args(arguments).arg("--config").arg(&self.config).output()?;
+        let done =
+            Command::new(program).args(arguments).arg("--config").arg(&self.config).output()?;
         let said = String::from_utf8_lossy(&done.stderr);
         let text = match done.status.success() {
             true => meaning.to_owned(),
@@ -97,8 +102,8 @@ impl Proof {
             return Ok(false);
         };
         let level = |samples: &[i16], hz| strongest(samples, channels.rate, hz);
-        let own = level(left, setting::CALLER_HZ) > AUDIBLE
-            && level(right, setting::CALLEE_HZ) > AUDIBLE;
+        let own =
+            level(left, setting::CALLER_HZ) > AUDIBLE && level(right, setting::CALLEE_HZ) > AUDIBLE;
         let apart = level(left, setting::CALLEE_HZ) < INAUDIBLE
             && level(right, setting::CALLER_HZ) < INAUDIBLE;
         let before =

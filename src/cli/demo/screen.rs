@@ -153,7 +153,9 @@ impl<'a> Screen<'a> {
         if folder.is_kept() {
             let path = folder.path().display().to_string();
             self.note(&format!("    {path}"))?;
-            self.note("        configuration, catalog, keys and encrypted segments; look around with")?;
+            self.note(
+                "        configuration, catalog, keys and encrypted segments; look around with",
+            )?;
             let config = folder.config().display().to_string();
             for command in ["list", "events", &format!("evidence {}", proof.recording)] {
                 self.command(&format!("assent {command} --config {config}"))?;

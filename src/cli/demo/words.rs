@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn an_event_reads_as_a_sentence() {
-        let data = json!({"role": "caller", "method": "key", "evidence_digest": "ba7816bf8f01cfea"});
+        let data =
+            json!({"role": "caller", "method": "key", "evidence_digest": "ba7816bf8f01cfea"});
         assert_eq!(
             of_event("permission.granted", &data),
             "the caller permits the recording (by a key); the evidence ba7816bf8f01… is on disk, \
