@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::folder::Folder;
 use super::proof::Proof;
-use super::setting;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock;
@@ -166,9 +165,8 @@ impl<'a> Screen<'a> {
         self.note("")?;
         self.note("Not shown: the erasure of a recording, which this version does not have yet.")?;
         self.note("")?;
-        self.note("Try it with your own phone: `assent serve`, then call sip:100@127.0.0.1:5060;")?;
-        self.note("README.md says how it goes beside Asterisk, FreeSWITCH, Kamailio and others.")?;
-        let _ = setting::CALLEE;
+        self.note("Next: README.md, \"Take a call\" with your own phone, and how it goes beside")?;
+        self.note("Asterisk, FreeSWITCH, Kamailio and others.")?;
         self.note("")
     }
 
