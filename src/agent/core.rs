@@ -143,8 +143,8 @@ impl Core {
             Inward::Media(call, MediaReport::Event(event)) => {
                 self.feed(call, Input::Media(event));
             }
-            Inward::Media(call, MediaReport::CaptureEnded { leg }) => {
-                tracing::debug!(%call, %leg, "capture ended");
+            Inward::Media(call, MediaReport::CaptureEnded { leg, why, finished }) => {
+                tracing::debug!(%call, %leg, ?why, packets = finished.packets, "capture ended");
             }
             Inward::Media(call, MediaReport::Closed { caller, callee }) => {
                 self.counters.lost(caller.lost + callee.map_or(0, |leg| leg.lost));
@@ -282,8 +282,8 @@ impl Core {
                 Output::Capture { leg, grant } => {
                     let Some(live) = self.table.calls.get(&id) else { continue };
                     let Some(media) = live.call.media(leg) else { continue };
-                    if let Some(capture) = self.keeper.capture(id, leg, grant, media) {
-                        self.media.record(id, leg, capture);
+                    if let Some(writer) = self.keeper.capture(id, leg, grant, media) {
+                        self.media.record(id, leg, writer);
                     }
                 }
                 Output::Tell(fact) => self.tell(id, &fact),

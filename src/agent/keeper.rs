@@ -23,13 +23,12 @@ use crate::event::{
 };
 use crate::ids::{CallId, Leg, PartyRef, RecordingId, StreamIndex};
 use crate::keys::{DataKey, KeyStore};
-use crate::media::{self, Capture};
 use crate::number::PartyNumber;
-use crate::rtp::{LegMedia, RtpPacket};
+use crate::rtp::LegMedia;
 use crate::segment::format::{self, Codecs, SegmentState};
 use crate::segment::{
-    Appended, FailedSegment, SealedSegment, SegmentStore, SegmentWriter, StoreError, StoreReport,
-    StoreSink, StreamStart,
+    FailedSegment, SealedSegment, SegmentStore, SegmentWriter, StoreError, StoreReport, StoreSink,
+    StreamStart,
 };
 use crate::time::Timestamp;
 
@@ -182,7 +181,7 @@ impl Keeper {
         leg: Leg,
         grant: Grant,
         media: &LegMedia,
-    ) -> Option<Box<dyn Capture>> {
+    ) -> Option<SegmentWriter<StoreSink>> {
         let keeping = self.keeping.get_mut(&call)?;
         let key = keeping.keys.remove(&leg)?;
         let party_ref = keeping.party(leg);
@@ -214,7 +213,7 @@ impl Keeper {
             tracing::info!(%call, %recording, "recording starts");
             self.scribe.tell(Told::change(Change::Capturing { recording, at }, started));
         }
-        Some(Box::new(Writing(writer)))
+        Some(writer)
     }
 
     /// The call's media is closed: every writer has been finished.
@@ -428,21 +427,4 @@ pub(super) fn gaps_of(manifest: &format::Manifest) -> Vec<GapSpan> {
         },
     };
     manifest.gaps.iter().map(span).collect()
-}
-
-/// A segment writer, as the media threads know it.
-struct Writing(SegmentWriter<StoreSink>);
-
-impl Capture for Writing {
-    fn append(&mut self, packet: &RtpPacket<'_>, at: Timestamp) -> media::Appended {
-        match self.0.append(packet, at) {
-            Appended::Written => media::Appended::Written,
-            Appended::Gap(_) => media::Appended::Gap,
-            Appended::Refused | Appended::Failed => media::Appended::Ended,
-        }
-    }
-
-    fn finish(self: Box<Self>, at: Timestamp) {
-        let _ = self.0.finish(at);
-    }
 }
