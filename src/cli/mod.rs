@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod context;
+mod demo;
 mod drain;
 mod events;
 mod evidence;
@@ -36,21 +37,28 @@ use clap::{Parser, Subcommand};
 use crate::config::Config;
 
 pub use context::Context;
+pub use demo::Running;
 pub use failure::Failure;
 pub use output::Output;
 
-/// Runs an agent with a configuration until it is told to end.
+/// The agent, as the commands that run one need it.
 pub trait Serve {
+    /// One that runs within this program.
+    type Agent: Running;
+
+    /// Runs an agent with a configuration until it is told to end.
+    ///
     /// # Errors
     ///
     /// [`Failure::Unavailable`] when the agent cannot start, [`Failure::Failed`] when it broke.
     fn serve(self, config: Config) -> Result<(), Failure>;
-}
 
-impl<F: FnOnce(Config) -> Result<(), Failure>> Serve for F {
-    fn serve(self, config: Config) -> Result<(), Failure> {
-        self(config)
-    }
+    /// Starts an agent within the current tokio runtime. When this returns, it takes calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Serve::serve`].
+    fn start(self, config: Config) -> impl Future<Output = Result<Self::Agent, Failure>>;
 }
 
 /// A call recorder that cannot record without permission.
@@ -97,6 +105,8 @@ Examples:
   assent serve                           on loopback, data in ./assent-data
   assent serve --config /etc/assent/assent.toml --log info --log-format json")]
     Serve,
+    /// Show a whole call on loopback: announced, permitted, bridged, recorded, verified, exported
+    Demo(demo::Arguments),
     /// Make a test call and print what happens in it, to try out a dial plan without a phone
     Call(call::Arguments),
     /// Check the configuration and what it needs, and say which policy a call gets
@@ -158,6 +168,7 @@ fn dispatch(
 ) -> Result<(), Failure> {
     match command {
         Command::Serve => agent.serve(context.config()?),
+        Command::Demo(arguments) => demo::run(&arguments, output, |config| agent.start(config)),
         Command::Call(arguments) => call::run(&arguments, output),
         Command::Check(arguments) => check::run(&arguments, context, output),
         Command::List(arguments) => list::run(&arguments, context, output),

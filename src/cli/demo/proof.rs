@@ -1,0 +1,188 @@
+//! After the call: the recording is verified, exported and listened to.
+
+use std::f64::consts::TAU;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::screen::Screen;
+use super::setting;
+use crate::cli::failure::Failure;
+
+/// What is proved, and with which files.
+#[derive(Debug)]
+pub(super) struct Proof {
+    pub(super) config: PathBuf,
+    pub(super) recording: String,
+    pub(super) wav: PathBuf,
+    pub(super) before_permission: u64,
+}
+
+/// Less than this part of the full scale is not there.
+const INAUDIBLE: f64 = 0.003;
+/// More than this is.
+const AUDIBLE: f64 = 0.01;
+
+impl Proof {
+    /// Runs the commands, listens to the export, and says what it found.
+    pub(super) fn show(&self, screen: &mut Screen<'_>, sealed: &Value) -> Result<(), Failure> {
+        let mut holds = true;
+        screen.heading("The recording")?;
+        let seconds = sealed["duration_ms"].as_u64().unwrap_or(0) as f64 / 1000.0;
+        let streams = sealed["streams"].as_array().map_or(0, Vec::len);
+        let expires = sealed["expires_at"].as_str().unwrap_or("?").get(..10).unwrap_or("?");
+        screen.checked(
+            true,
+            &format!(
+                "{seconds:.1} s, {streams} voices, each in encrypted segments (AES-256-GCM) under \
+                 a key of its own; kept until {expires}"
+            ),
+        )?;
+        let id = self.recording.as_str();
+        holds &= self.command(
+            screen,
+            &["verify", id],
+            "every segment, manifest and evidence record was read back and is whole",
+        )?;
+        holds &= self.command(
+            screen,
+            &["evidence", id, "--verify"],
+            "the permission receipts are signed, and no link of their chain is missing",
+        )?;
+        let wav = self.wav.display().to_string();
+        // An export never overwrites; this one is the demonstration's own from last time.
+        let _ = std::fs::remove_file(&self.wav);
+        let exported = self.command(
+            screen,
+            &["export", id, "--format", "wav", "--out", &wav, "--reason", "demonstration"],
+            "exported, decoded and aligned on one clock",
+        )?;
+        holds &= exported;
+        if exported {
+            holds &= self.listen(screen)?;
+        }
+        if holds {
+            Ok(())
+        } else {
+            Err(Failure::Found("not everything was as it should be".to_owned()))
+        }
+    }
+
+    /// Runs a command of this program on the demonstration's data, shows it, and says how it went.
+    fn command(
+        &self,
+        screen: &mut Screen<'_>,
+        arguments: &[&str],
+        meaning: &str,
+    ) -> Result<bool, Failure> {
+        let program = std::env::current_exe()?;
+        let done =
+            Command::new(program).args(arguments).arg("--config").arg(&self.config).output()?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        let text = match done.status.success() {
+            true => meaning.to_owned(),
+            false => said.lines().last().unwrap_or("it failed").to_owned(),
+        };
+        if screen.is_json() {
+            let ok = done.status.success();
+            screen.value(&json!({ "check": arguments.first(), "ok": ok, "said": text }))?;
+        } else {
+            screen.command(&format!("assent {}", arguments.join(" ")))?;
+            screen.checked(done.status.success(), &text)?;
+        }
+        Ok(done.status.success())
+    }
+
+    /// Finds each voice on its channel, and nothing of what was said before the permission.
+    fn listen(&self, screen: &mut Screen<'_>) -> Result<bool, Failure> {
+        let channels = read(&self.wav)?;
+        let [left, right] = channels.samples.as_slice() else {
+            screen.checked(false, "the export has not one channel for each party")?;
+            return Ok(false);
+        };
+        let level = |samples: &[i16], hz| strongest(samples, channels.rate, hz);
+        let own =
+            level(left, setting::CALLER_HZ) > AUDIBLE && level(right, setting::CALLEE_HZ) > AUDIBLE;
+        let apart = level(left, setting::CALLEE_HZ) < INAUDIBLE
+            && level(right, setting::CALLER_HZ) < INAUDIBLE;
+        let before =
+            level(left, setting::BEFORE_HZ).max(level(right, setting::BEFORE_HZ)) < INAUDIBLE;
+        if screen.is_json() {
+            screen.value(&json!({
+                "check": "voices", "ok": own && apart, "packets_before_permission": self.before_permission,
+            }))?;
+            screen.value(&json!({ "check": "nothing-before-permission", "ok": before }))?;
+            return Ok(own && apart && before);
+        }
+        let voices = match own && apart {
+            true => "the caller's melody is on the left, the callee's on the right",
+            false => "the voices are not where they belong",
+        };
+        screen.checked(own && apart, voices)?;
+        let packets = self.before_permission;
+        let nothing = match before {
+            true => format!(
+                "of the {packets} packets that the caller sent before pressing 1, not one is in it"
+            ),
+            false => "it holds something that was said before the permission".to_owned(),
+        };
+        screen.checked(before, &nothing)?;
+        Ok(own && apart && before)
+    }
+}
+
+struct Channels {
+    rate: u32,
+    samples: Vec<Vec<i16>>,
+}
+
+fn read(path: &Path) -> Result<Channels, Failure> {
+    let cannot = |why: hound::Error| Failure::Failed(format!("{}: {why}", path.display()));
+    let mut wav = hound::WavReader::open(path).map_err(cannot)?;
+    let spec = wav.spec();
+    let count = usize::from(spec.channels.max(1));
+    let mut samples = vec![Vec::new(); count];
+    for (n, sample) in wav.samples::<i16>().enumerate() {
+        if let Some(channel) = samples.get_mut(n % count) {
+            channel.push(sample.map_err(cannot)?);
+        }
+    }
+    Ok(Channels { rate: spec.sample_rate, samples })
+}
+
+/// The highest level of a frequency in any fifth of a second (Goertzel), as a part of the full
+/// scale.
+fn strongest(samples: &[i16], rate: u32, hz: f64) -> f64 {
+    let window = (rate / 5).max(1) as usize;
+    let step = TAU * hz / f64::from(rate);
+    let level = |part: &[i16]| {
+        // A Hann window: without it the edges of a loud note spread over all frequencies.
+        let mut sums = (0.0, 0.0);
+        for (n, sample) in part.iter().enumerate() {
+            let weight = 1.0 - (TAU * n as f64 / part.len() as f64).cos();
+            let value = f64::from(*sample) * weight;
+            sums.0 += value * (step * n as f64).cos();
+            sums.1 += value * (step * n as f64).sin();
+        }
+        2.0 * f64::hypot(sums.0, sums.1) / part.len() as f64 / 32_768.0
+    };
+    samples.chunks_exact(window).map(level).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f64) -> Vec<i16> {
+        (0..8000).map(|n| ((TAU * hz * f64::from(n) / 8000.0).sin() * 8000.0) as i16).collect()
+    }
+
+    #[test]
+    fn a_tone_is_found_and_its_absence_too() {
+        let heard = tone(setting::CALLER_HZ);
+        assert!(strongest(&heard, 8000, setting::CALLER_HZ) > AUDIBLE);
+        assert!(strongest(&heard, 8000, setting::CALLEE_HZ) < INAUDIBLE);
+        assert!(strongest(&heard, 8000, setting::BEFORE_HZ) < INAUDIBLE);
+    }
+}

@@ -1,0 +1,123 @@
+//! What happens, as a person would tell it.
+
+use serde_json::Value;
+
+use super::screen::Who;
+use crate::phone::{Happening, Side};
+
+/// What a phone tells; nothing for what the other side's line already says.
+pub(super) fn of_phone(who: Who, what: &Happening) -> Option<String> {
+    Some(match (who, what) {
+        (_, Happening::Dialled) => {
+            "dials the agent, and talks without waiting for the question: none of it may be \
+             recorded"
+                .to_owned()
+        }
+        (_, Happening::Invited { from }) => format!("the phone rings: {from} calls"),
+        (_, Happening::Progress { .. } | Happening::Refused { status: 487, .. }) => return None,
+        (Who::Callee, Happening::Answered { codec, .. }) => {
+            format!("picks up ({}) and talks: a low melody", codec.name())
+        }
+        (_, Happening::Answered { codec, .. }) => format!("is connected ({})", codec.name()),
+        (Who::Caller, Happening::Sound) => "hears a voice".to_owned(),
+        (Who::Caller, Happening::Quiet { after }) => {
+            format!("has heard it out, {:.1} s", after.as_secs_f64())
+        }
+        (_, Happening::Sound | Happening::Quiet { .. }) => return None,
+        (_, Happening::Pressed { key }) => format!("presses {key}"),
+        (_, Happening::HeardKey { key }) => format!("hears the key {key}"),
+        (_, Happening::Renegotiated { .. }) => "changes the media".to_owned(),
+        (_, Happening::Refused { status, reason }) => format!("is turned down: {status} {reason}"),
+        (_, Happening::HungUp { by: Side::Us }) => "hangs up".to_owned(),
+        (_, Happening::HungUp { by: Side::Peer }) => "is hung up on".to_owned(),
+    })
+}
+
+/// What an event of the agent says.
+pub(super) fn of_event(kind: &str, data: &Value) -> String {
+    let text = |name: &str| data[name].as_str().unwrap_or("?").to_owned();
+    let seconds = |name: &str| data[name].as_u64().unwrap_or(0) as f64 / 1000.0;
+    match kind {
+        "agent.ready" => "is ready and takes calls".to_owned(),
+        "agent.draining" => "takes no more calls".to_owned(),
+        "agent.stopped" => "has stopped".to_owned(),
+        "call.started" => format!(
+            "answers under the policy \"{}\", {} route {}",
+            text("policy"),
+            text("mode"),
+            data["route"]
+        ),
+        "call.ended" => format!("the call is over after {:.1} s", seconds("duration_ms")),
+        "party.joined" => format!("the {} is in the call", text("role")),
+        "party.left" => format!("the {} has left the call", text("role")),
+        "notice.started" => format!("plays \"{}\" to the {}", text("prompt"), text("role")),
+        "notice.completed" => format!(
+            "\"{}\" was heard to its end: {:.1} s, {} packets",
+            text("prompt"),
+            seconds("played_ms"),
+            data["packets"]
+        ),
+        "notice.interrupted" => format!(
+            "\"{}\" was cut after {:.1} of {:.1} s: {}",
+            text("prompt"),
+            seconds("played_ms"),
+            seconds("total_ms"),
+            text("reason")
+        ),
+        "permission.granted" => format!(
+            "the {} permits the recording ({}); the evidence {}… is on disk, signed",
+            text("role"),
+            method(&text("method")),
+            digest(data)
+        ),
+        "permission.refused" => format!("the {} does not permit the recording", text("role")),
+        "permission.objected" => format!("the {} objects to the recording", text("role")),
+        "permission.withdrawn" => format!("the {} takes the permission back", text("role")),
+        "recording.started" => "records, from this packet on and not one earlier".to_owned(),
+        "recording.sealed" => {
+            format!("the recording is sealed: {:.1} s", seconds("duration_ms"))
+        }
+        "recording.blocked" => format!("does not record: {}", text("reason")),
+        "recording.failed" => format!("the recording failed: {}", text("reason")),
+        "segment.sealed" => format!(
+            "an encrypted segment of the {} is whole: {} bytes",
+            if data["stream"] == 0 { "caller" } else { "callee" },
+            data["bytes"]
+        ),
+        "access.exported" => format!("the recording was exported: {}", text("reason")),
+        other => other.replace('.', " "),
+    }
+}
+
+fn method(method: &str) -> &str {
+    match method {
+        "key" => "by a key",
+        "standing" => "an agreement on file",
+        "window" => "no objection",
+        "token" => "a signed token",
+        other => other,
+    }
+}
+
+fn digest(data: &Value) -> String {
+    data["evidence_digest"].as_str().unwrap_or("?").chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_reads_as_a_sentence() {
+        let data =
+            json!({"role": "caller", "method": "key", "evidence_digest": "ba7816bf8f01cfea"});
+        assert_eq!(
+            of_event("permission.granted", &data),
+            "the caller permits the recording (by a key); the evidence ba7816bf8f01… is on disk, \
+             signed"
+        );
+        assert_eq!(of_event("key.rotated", &json!({})), "key rotated");
+    }
+}
