@@ -11,6 +11,12 @@ pub struct Output {
     json: bool,
 }
 
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("json", &self.json).finish_non_exhaustive()
+    }
+}
+
 impl Output {
     pub(super) fn stdout(json: bool) -> Self {
         Self::into(Box::new(io::stdout()), json)

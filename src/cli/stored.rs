@@ -1,6 +1,7 @@
 //! The commands on a data folder that holds one recording.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use crate::catalog::{Catalog, Change, DecisionEntry, NewRecording, Permitted, QUEUE, Settings};
-use crate::cli::{Arguments, Context, Failure, Output, dispatch};
+use crate::cli::{Arguments, Context, Failure, Output, Running, Serve, dispatch};
 use crate::config::Config;
 use crate::consent::DecisionFacts;
 use crate::consent::evidence::sample;
@@ -59,8 +60,7 @@ impl Stored {
         let said = Said::default();
         let mut output = Output::into(Box::new(said.clone()), parsed.shared.json);
         let context = Context::new(parsed.shared.config);
-        let agent = |_: Config| Ok(());
-        let result = dispatch(parsed.command, &context, &mut output, agent);
+        let result = dispatch(parsed.command, &context, &mut output, NoAgent);
         output.finish().unwrap();
         let bytes = said.0.lock().unwrap().clone();
         (String::from_utf8(bytes).unwrap(), result)
@@ -205,7 +205,7 @@ fn segment(
         bytes: length,
         sha256: Digest::of(&bytes),
         key: key.id().to_string().parse().unwrap(),
-        location: SegmentLocation::new(start, stream, 0),
+        location: SegmentLocation::parse(&name.path().to_string_lossy()).unwrap(),
         result: SegmentEnd::Complete,
     };
     (path, sealed, signed.digest())
@@ -340,4 +340,27 @@ fn keys_are_shown_by_their_public_half_alone() {
     assert!(!said.contains(&hex::encode(secret)));
     assert_eq!(values(&said)[0]["algorithm"], "Ed25519");
     assert_eq!(values(&stored.good(&["keys", "status", "--json"]))[0]["current"], 1);
+}
+
+/// Commands on stored recordings need no agent.
+struct NoAgent;
+
+impl Serve for NoAgent {
+    type Agent = NoAgent;
+
+    fn serve(self, _: Config) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn start(self, _: Config) -> Result<NoAgent, Failure> {
+        Ok(NoAgent)
+    }
+}
+
+impl Running for NoAgent {
+    fn sip(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    async fn stop(self) {}
 }
