@@ -20,6 +20,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod sipp;
+pub mod talker;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
