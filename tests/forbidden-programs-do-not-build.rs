@@ -68,7 +68,7 @@ impl Build {
                 .filter_map(|artifact| artifact["filenames"].as_array())
                 .flatten()
                 .filter_map(|file| file.as_str());
-            let file = files.filter(|file| file.ends_with(".rlib")).last();
+            let file = files.filter(|file| file.ends_with(".rlib")).next_back();
             (name, PathBuf::from(file.unwrap_or_else(|| panic!("cargo names no lib{name}"))))
         };
         let libraries = vec![library("assent"), library("serde")];
