@@ -19,12 +19,13 @@ use crate::agent::{bus, recovery};
 use crate::bus::Bus;
 use crate::catalog::{self, Catalog};
 use crate::clock;
-use crate::config::{Cidr, Config, Host, Mode, Route};
+use crate::config::{Config, Host, Mode};
 use crate::control::{self, ControlRequest, DataFolder};
 use crate::event::{AgentReady, Origin, Word};
 use crate::http;
 use crate::keys::{FileKeyStore, KeyFolderError, KeyStore, ReferenceKey, SigningKey};
 use crate::media::{Media, MediaConfig, MediaError, PromptBook, PromptError};
+use crate::network::Network;
 use crate::rtp::Codec;
 use crate::segment::{SegmentStore, StoreError, StoreOptions};
 use crate::sip::{self, Endpoint, Sip, SipConfig};
@@ -288,23 +289,18 @@ fn sip_config(config: &Config) -> SipConfig {
             .map(|hop| sip::Listen { transport: hop.transport, addr: hop.addr })
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
-        peers: sip.peers.iter().chain(&next_hops(config)).filter_map(network).collect(),
+        peers: sip.peers.iter().copied().chain(next_hops(config)).collect(),
         ..SipConfig::default()
     }
 }
 
 /// What a next hop sends within a call's dialog has to be heard too.
-fn next_hops(config: &Config) -> Vec<Cidr> {
-    let address = |route: &Route| match &route.mode {
+fn next_hops(config: &Config) -> impl Iterator<Item = Network> {
+    config.routes.iter().filter_map(|route| match &route.mode {
         Mode::Inline { next_hop } => match &next_hop.host {
-            Host::Address(ip) => ip.to_string().parse().ok(),
+            Host::Address(ip) => Some(Network::of(*ip)),
             Host::Name(_) => None,
         },
         Mode::Endpoint => None,
-    };
-    config.routes.iter().filter_map(address).collect()
-}
-
-fn network(cidr: &Cidr) -> Option<sip::Network> {
-    cidr.to_string().parse().ok()
+    })
 }
