@@ -1,5 +1,6 @@
 //! Starting: everything that can be wrong is found before the first call is taken.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::agent::{bus, recovery};
 use crate::bus::Bus;
 use crate::catalog::{self, Catalog};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Cidr, Config, Host, Mode, Route};
 use crate::control::{self, ControlRequest, DataFolder};
 use crate::event::{AgentReady, Origin, Word};
 use crate::http;
@@ -139,6 +140,10 @@ impl Agent {
             queue: catalog::QUEUE,
         })?;
         let prompts = PromptBook::load(config.prompts.as_deref(), &Codec::ALL)?;
+        let locales = config.policies.values().flat_map(|policy| policy.locale.values());
+        for locale in locales.collect::<BTreeSet<_>>() {
+            prompts.warm(locale);
+        }
 
         let (inward, inbox) = mpsc::unbounded_channel();
         let to_core = inward.clone();
@@ -283,7 +288,23 @@ fn sip_config(config: &Config) -> SipConfig {
             .map(|hop| sip::Listen { transport: hop.transport, addr: hop.addr })
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
-        peers: sip.peers.iter().filter_map(|cidr| cidr.to_string().parse().ok()).collect(),
+        peers: sip.peers.iter().chain(&next_hops(config)).filter_map(network).collect(),
         ..SipConfig::default()
     }
+}
+
+/// What a next hop sends within a call's dialog has to be heard too.
+fn next_hops(config: &Config) -> Vec<Cidr> {
+    let address = |route: &Route| match &route.mode {
+        Mode::Inline { next_hop } => match &next_hop.host {
+            Host::Address(ip) => ip.to_string().parse().ok(),
+            Host::Name(_) => None,
+        },
+        Mode::Endpoint => None,
+    };
+    config.routes.iter().filter_map(address).collect()
+}
+
+fn network(cidr: &Cidr) -> Option<sip::Network> {
+    cidr.to_string().parse().ok()
 }

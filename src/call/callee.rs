@@ -10,6 +10,7 @@ use crate::call::negotiate::{self, Session};
 use crate::call::passing;
 use crate::call::timer::PATIENCE;
 use crate::ids::Leg;
+use crate::rtp::Codec;
 use crate::time::Moment;
 
 impl Call {
@@ -26,7 +27,11 @@ impl Call {
                 }
             },
             CallerLeg::Established(leg) => {
-                leg.session.media().map(|media| media.codec).into_iter().collect()
+                // The caller's codec first; another one costs a re-INVITE to the caller.
+                let first = leg.session.media().map(|media| media.codec);
+                let others = negotiate::offered(&invite.body, &self.codecs).unwrap_or_default();
+                let others = others.into_iter().filter(|codec| Some(*codec) != first);
+                first.into_iter().chain(others).collect()
             }
             CallerLeg::Leaving(_) | CallerLeg::Gone => return,
         };
@@ -75,6 +80,9 @@ impl Call {
             }
             return;
         }
+        if self.is_offer_to_caller(txn) {
+            return self.on_caller_answer(at, response, out);
+        }
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
                 self.on_progress(at, *calling, response, out);
@@ -99,6 +107,9 @@ impl Call {
     ) {
         if self.is_bye(txn) {
             return self.bye_is_done(txn);
+        }
+        if self.is_offer_to_caller(txn) {
+            return self.end(at, Cause::NoCommonCodec, out);
         }
         match &self.callee {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
@@ -171,8 +182,12 @@ impl Call {
             }
         };
         let Some(media) = session.media().cloned() else { return };
-        self.callee =
-            CalleeLeg::Established(Box::new(Established { dialog, session, unacknowledged: None }));
+        self.callee = CalleeLeg::Established(Box::new(Established {
+            dialog,
+            session,
+            unacknowledged: None,
+            offering: None,
+        }));
         if matches!(self.caller, CallerLeg::Invited(_)) {
             self.codecs = vec![media.codec];
             self.answer_caller(at, out);
@@ -183,12 +198,21 @@ impl Call {
         self.playing.remove(&Leg::Caller);
         let codec = media.codec;
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
+        self.phase = Phase::Talking;
+        if self.media(Leg::Caller).is_some_and(|caller| caller.codec == codec) {
+            self.bridge(codec, out);
+        } else {
+            self.offer_caller(codec, out);
+        }
+        self.join(at, Leg::Callee, out);
+    }
+
+    /// Lets both parties hear each other.
+    pub(super) fn bridge(&mut self, codec: Codec, out: &mut Vec<Output>) {
         for from in Leg::BOTH {
             out.push(Output::Media(MediaCommand::Relay { from, on: true }));
         }
-        self.phase = Phase::Talking;
         out.push(Output::Tell(Fact::Bridged { codec }));
-        self.join(at, Leg::Callee, out);
     }
 
     /// The callee's side sends sound before it answers: the caller hears it.

@@ -3,16 +3,19 @@
 use bytes::Bytes;
 
 use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
-use crate::call::leg::{CalleeLeg, CallerLeg, Established};
+use crate::call::leg::{CalleeLeg, CallerLeg, Established, Offering};
 use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{Incoming, Method, Response, ServerTxn, reason_phrase};
+use crate::call::message::{
+    Answered, ClientTxn, Incoming, Method, Response, ServerTxn, reason_phrase,
+};
 use crate::call::negotiate::{self, Session};
 use crate::call::setup::InfoKeys;
 use crate::call::timer::{Backoff, Due};
 use crate::consent::KeyVia;
 use crate::consent::machine::Input;
 use crate::ids::Leg;
+use crate::rtp::Codec;
 use crate::time::Moment;
 
 /// The methods that this agent understands in a dialog.
@@ -56,6 +59,7 @@ impl Call {
             dialog,
             session,
             unacknowledged: Some(unacknowledged),
+            offering: None,
         }));
     }
 
@@ -191,6 +195,11 @@ impl Call {
     ) {
         let Some(established) = self.established(leg) else { return };
         let invite = request.method == Method::Invite;
+        if established.is_offering() {
+            // Both sides offer at once (RFC 3261, 14.2).
+            out.push(Output::Respond { txn, response: Response::new(491, None) });
+            return;
+        }
         if invite && established.unacknowledged.is_some() {
             // RFC 3261, 14.2: the previous one is not done.
             let mut response = Response::new(500, None);
@@ -235,6 +244,56 @@ impl Call {
         if held {
             self.permit(at, Input::Held { leg }, out);
         }
+    }
+
+    /// The callee speaks another codec than the caller was answered with: offers it to the
+    /// caller, whose INVITE named it too.
+    pub(super) fn offer_caller(&mut self, codec: Codec, out: &mut Vec<Output>) {
+        let txn = self.next_txn();
+        let Some(established) = self.established(Leg::Caller) else { return };
+        let session = negotiate::offer_again(&established.session, codec);
+        let mut request = established.dialog.request(Method::Invite);
+        request.headers.push("Allow", ALLOW);
+        request.headers.push("Content-Type", "application/sdp");
+        request.body = session.description();
+        established.offering = Some(Offering { txn, session });
+        out.push(Output::Send { txn, request });
+    }
+
+    pub(super) fn is_offer_to_caller(&self, txn: ClientTxn) -> bool {
+        let CallerLeg::Established(established) = &self.caller else { return false };
+        established.offering.as_ref().is_some_and(|offering| offering.txn == txn)
+    }
+
+    /// The answer to a re-INVITE of ours.
+    pub(super) fn on_caller_answer(
+        &mut self,
+        at: Moment,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) {
+        if response.status < 200 {
+            return;
+        }
+        let Some(established) = self.established(Leg::Caller) else { return };
+        if response.status >= 300 {
+            return self.end(at, Cause::NoCommonCodec, out);
+        }
+        out.push(Output::Ack(established.dialog.ack(response.cseq)));
+        if !established.is_offering() {
+            // A 2xx that came again: it is acknowledged, and that is all.
+            return;
+        }
+        let Some(Offering { session, .. }) = &established.offering else { return };
+        let Ok(session) = negotiate::accept(session, &response.body) else {
+            return self.end(at, Cause::NoCommonCodec, out);
+        };
+        established.dialog.refresh_target(response.contact.as_ref());
+        let Some(media) = session.media().cloned() else { return };
+        established.session = session;
+        let codec = media.codec;
+        out.push(Output::Media(MediaCommand::Connect { leg: Leg::Caller, media }));
+        self.bridge(codec, out);
     }
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {

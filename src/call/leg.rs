@@ -69,6 +69,15 @@ pub(super) struct Established {
     pub(super) dialog: Dialog,
     pub(super) session: Session,
     pub(super) unacknowledged: Option<Unacknowledged>,
+    /// A re-INVITE of ours that waits for its final answer.
+    pub(super) offering: Option<Offering>,
+}
+
+/// A re-INVITE of ours without a final answer.
+#[derive(Debug)]
+pub(super) struct Offering {
+    pub(super) txn: ClientTxn,
+    pub(super) session: Session,
 }
 
 impl CallerLeg {
@@ -99,6 +108,12 @@ impl CalleeLeg {
 }
 
 impl Established {
+    /// Whether an offer of ours is still without its answer.
+    pub(super) fn is_offering(&self) -> bool {
+        let offered = self.offering.as_ref().and_then(|offering| offering.session.codec());
+        offered.is_some_and(|codec| self.session.media().is_none_or(|media| media.codec != codec))
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.unacknowledged.as_ref().map(|unacked| unacked.again.deadline())
     }

@@ -31,11 +31,7 @@ impl Refusal {
     /// The SIP status that says so.
     #[must_use]
     pub fn status(self) -> u16 {
-        match self.0 {
-            SdpError::Syntax(_) => 400,
-            SdpError::TooLarge => 413,
-            _ => 488,
-        }
+        self.0.status()
     }
 }
 
@@ -50,6 +46,12 @@ impl Session {
     #[must_use]
     pub fn description(&self) -> Bytes {
         self.description.clone()
+    }
+
+    /// The first codec of our own description.
+    #[must_use]
+    pub fn codec(&self) -> Option<Codec> {
+        self.local.codecs.first().copied()
     }
 
     /// What was agreed; `None` while our offer has no answer.
@@ -104,6 +106,15 @@ pub fn answer_again(session: &Session, offer: &[u8]) -> Result<Session, Refusal>
 #[must_use]
 pub fn offer(side: &Side, codecs: &[Codec], call: CallId) -> Session {
     let local = local(side, codecs.to_vec(), call);
+    let offer = LocalOffer::new(local.clone(), true);
+    Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
+}
+
+/// A new offer of ours within a session that is agreed already, of this codec alone.
+#[must_use]
+pub fn offer_again(session: &Session, codec: Codec) -> Session {
+    let version = session.local.version.wrapping_add(1);
+    let local = LocalDescription { codecs: vec![codec], version, ..session.local.clone() };
     let offer = LocalOffer::new(local.clone(), true);
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }

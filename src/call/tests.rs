@@ -660,3 +660,31 @@ fn a_hold_is_answered_on_its_leg() {
     assert!(answer.contains("a=recvonly"), "{answer}");
     assert!(rig.has(|o| matches!(o, Output::Media(MediaCommand::Connect { .. }))));
 }
+
+#[test]
+fn a_callee_with_another_codec_is_heard_after_a_new_offer_to_the_caller() {
+    let pcmu = "v=0\r\no=- 2 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 5000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+    let mut rig = dialling();
+    rig.callee_says(200, pcmu);
+    assert_eq!(rig.relays(), 0, "the caller would not understand it");
+    let offer = rig.sent(&Method::Invite).expect("a re-INVITE to the caller");
+    assert_eq!(offer.uri, "sip:100@127.0.0.1:5070");
+    let body = String::from_utf8_lossy(&offer.body).into_owned();
+    assert!(body.contains("m=audio 6000 RTP/AVP 0 101"), "{body}");
+    assert!(body.contains("o=assent") && body.contains(" 2 IN IP4"), "the next version: {body}");
+
+    let txn = ClientTxn(65_537);
+    rig.feed(Input::Response { txn, response: answered(200, pcmu) });
+    assert!(rig.has(|o| matches!(o, Output::Ack(_))));
+    assert_eq!(rig.relays(), 2);
+    rig.feed(Input::Response { txn, response: answered(200, pcmu) });
+    assert!(rig.has(|o| matches!(o, Output::Ack(_))), "a repeated answer is acknowledged again");
+    assert_eq!(rig.relays(), 0);
+
+    let mut refused = dialling();
+    refused.callee_says(200, pcmu);
+    refused.feed(Input::Response { txn, response: answered(488, "") });
+    assert_eq!(refused.ended(), Some(Cause::NoCommonCodec));
+    assert!(refused.sent(&Method::Bye).is_some());
+}

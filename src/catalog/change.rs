@@ -136,9 +136,12 @@ fn sealed_recording(db: &Connection, sealed: &RecordingSealed) -> Result<(), Com
 }
 
 fn stream_opened(db: &Connection, stream: StreamId, codecs: &str) -> Result<(), CommitError> {
-    db.prepare_cached("UPDATE stream SET codecs = ?3 WHERE recording = ?1 AND stream = ?2")?
-        .execute(params![stream.recording.0.as_bytes(), stream.index.0, codecs])?;
-    Ok(())
+    step(
+        db,
+        stream.recording,
+        "UPDATE stream SET codecs = ?3 WHERE recording = ?1 AND stream = ?2",
+        params![stream.recording.0.as_bytes(), stream.index.0, codecs],
+    )
 }
 
 fn segment_sealed(

@@ -163,7 +163,7 @@ impl Catalog {
         self.ask(Work::SetAside { row, reason }).await.map(drop)
     }
 
-    /// Removes events that were acknowledged before `before`, a few at a time so that nobody
+    /// Removes events that were acknowledged (or happened, when set aside) before `before`, a few at a time so that nobody
     /// waits for it. Returns how many.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ pub struct OutboxRow {
     pub json: String,
     /// JetStream's acknowledgement, once there is one.
     pub sent: Option<Acknowledged>,
+    /// Why it can never be published, if so.
+    pub set_aside: Option<String>,
 }
 
 /// What JetStream acknowledged.
@@ -55,7 +57,7 @@ pub struct Sent {
 /// How much waits to be published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStatus {
-    /// Events that JetStream has not acknowledged.
+    /// Events that JetStream has not acknowledged, those set aside not counted.
     pub unsent: u64,
     /// When the oldest of them happened.
     pub oldest: Option<Timestamp>,
@@ -128,16 +130,21 @@ pub(super) fn mark_unsent(db: &Connection, rows: &[u64]) -> Result<(), CommitErr
 
 /// Takes a row that can never be published out of the way of the others.
 pub(super) fn set_aside(db: &Connection, row: u64, reason: &str) -> Result<(), CommitError> {
-    db.prepare_cached("UPDATE outbox SET set_aside = ?2 WHERE sequence = ?1")?
-        .execute(params![signed(row), reason])?;
+    db.prepare_cached(
+        "UPDATE outbox SET set_aside = ?2 WHERE sequence = ?1 AND acknowledged IS NULL",
+    )?
+    .execute(params![signed(row), reason])?;
     Ok(())
 }
 
-/// Removes some of the rows that were acknowledged before `before`, and says how many.
+/// Removes some of the rows that were acknowledged before `before`, or happened before it and were
+/// set aside, and says how many.
 pub(super) fn prune(db: &Connection, before: Timestamp) -> Result<u64, CommitError> {
     let mut delete = db.prepare_cached(
         "DELETE FROM outbox WHERE sequence IN
-         (SELECT sequence FROM outbox WHERE acknowledged < ?1 LIMIT ?2)",
+         (SELECT sequence FROM outbox WHERE acknowledged < ?1
+          UNION ALL SELECT sequence FROM outbox WHERE set_aside IS NOT NULL AND at < ?1
+          LIMIT ?2)",
     )?;
     Ok(delete.execute(params![before.as_micros(), PRUNE_AT_ONCE])? as u64)
 }
@@ -166,7 +173,8 @@ impl Reader {
     /// When the database fails.
     pub fn unsent(&self, cursor: u64, limit: u32) -> Result<Vec<OutboxRow>, QueryError> {
         self.outbox_rows(
-            "acknowledged IS NULL AND set_aside IS NULL AND sequence > ?1 ORDER BY sequence LIMIT ?2",
+            "acknowledged IS NULL AND set_aside IS NULL AND sequence > ?1
+             ORDER BY sequence LIMIT ?2",
             params![signed(cursor), limit],
         )
     }
@@ -198,6 +206,7 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<OutboxRow>, QueryError> {
         self.outbox_rows(
+            // `<>` would walk all that is acknowledged here.
             "js_sequence IS NOT NULL AND (js_stream < ?1 OR js_stream > ?1) LIMIT ?2",
             params![stream, limit],
         )
@@ -251,7 +260,7 @@ impl Reader {
     ) -> Result<Vec<OutboxRow>, QueryError> {
         let mut statement = self.db.prepare_cached(&format!(
             "SELECT sequence, id, about, call, recording, at, subject, json,
-                    js_stream, js_sequence, acknowledged
+                    js_stream, js_sequence, acknowledged, set_aside
              FROM outbox WHERE {which}"
         ))?;
         let rows = statement.query_and_then(values, outbox_row)?;
@@ -285,6 +294,7 @@ fn outbox_row(row: &Row<'_>) -> Result<OutboxRow, QueryError> {
             .ok_or(QueryError::Damaged { what: "a subject", value: subject })?,
         json: row.get(7)?,
         sent,
+        set_aside: row.get(11)?,
     })
 }
 

@@ -23,6 +23,8 @@ mod receipt;
 mod segments;
 mod show;
 mod status;
+#[cfg(test)]
+mod stored;
 mod verify;
 mod when;
 

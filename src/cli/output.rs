@@ -6,15 +6,24 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 
 /// Where results go, and in which form.
-#[derive(Debug)]
 pub struct Output {
-    out: BufWriter<io::Stdout>,
+    out: BufWriter<Box<dyn Write>>,
     json: bool,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("json", &self.json).finish_non_exhaustive()
+    }
 }
 
 impl Output {
     pub(super) fn stdout(json: bool) -> Self {
-        Self { out: BufWriter::new(io::stdout()), json }
+        Self::into(Box::new(io::stdout()), json)
+    }
+
+    pub(super) fn into(out: Box<dyn Write>, json: bool) -> Self {
+        Self { out: BufWriter::new(out), json }
     }
 
     /// Whether a program reads along: then nothing but JSON is printed.

@@ -8,17 +8,14 @@ use crate::ids::Leg;
 pub(super) fn story(route: &Route, from: &str, to: &str) -> Vec<String> {
     let policy = &*route.policy;
     let mut story = vec![arrival(route, to)];
-    for leg in Leg::BOTH {
-        let here = leg == Leg::Caller || matches!(route.mode, Mode::Inline { .. });
-        if here {
-            story.push(party(policy, leg, if leg == Leg::Caller { from } else { to }));
-        }
+    for leg in present(route) {
+        story.push(party(policy, *leg, if *leg == Leg::Caller { from } else { to }));
     }
     story.push(recording(route));
     if asks(policy) {
         story.push(refusal(policy));
     }
-    story.push(later(policy));
+    story.push(later(route));
     story.push(format!(
         "The recording is for {}, on the basis of {}, in the name of {}, and is erased after {}.",
         policy.purposes.join(" and "),
@@ -33,6 +30,14 @@ pub(super) fn story(route: &Route, from: &str, to: &str) -> Vec<String> {
         OnUnavailable::Refuse => "If it cannot be recorded, the call is refused (503).".to_owned(),
     });
     story
+}
+
+/// Whose legs Assent has.
+fn present(route: &Route) -> &'static [Leg] {
+    match route.mode {
+        Mode::Inline { .. } => &Leg::BOTH,
+        Mode::Endpoint => &[Leg::Caller],
+    }
 }
 
 fn arrival(route: &Route, to: &str) -> String {
@@ -100,12 +105,14 @@ fn refusal(policy: &Policy) -> String {
     }
 }
 
-fn later(policy: &Policy) -> String {
+fn later(route: &Route) -> String {
+    let policy = &*route.policy;
     let kept = match policy.on_withdrawal {
         OnWithdrawal::Erase => "and erases what was recorded of that party",
         OnWithdrawal::Keep => "and what was recorded until then is kept",
     };
-    let pause = match policy.pause_by.as_slice() {
+    let may = policy.pause_by.iter().copied().filter(|leg| present(route).contains(leg));
+    let pause = match may.collect::<Vec<_>>().as_slice() {
         [] => "Nobody may pause by key.".to_owned(),
         [leg] => format!("{} by the {leg} pauses and resumes.", policy.pause),
         _ => format!("{} by either party pauses and resumes.", policy.pause),

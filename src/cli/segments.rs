@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::proof::Keys;
 use crate::config::Config;
 use crate::export::{SourceError, SourceRecord};
-use crate::ids::{Digest, StreamId, StreamIndex};
+use crate::ids::{Digest, RecordingId, StreamId, StreamIndex};
 use crate::keys::{DataKey, FileKeyStore, KeyError, KeyStore};
 use crate::segment::format::{Codecs, SegmentName, SignedManifest};
 use crate::segment::{ReadError, SegmentReader};
@@ -35,9 +35,15 @@ pub(super) fn data_key(
     }
 }
 
-/// A segment's file.
-pub(super) fn path(config: &Config, segment: &SegmentRow) -> PathBuf {
-    config.storage.recordings.join(&segment.location)
+/// A segment's file: where the catalog says, else where the name of the segment says.
+pub(super) fn path(config: &Config, recording: RecordingId, segment: &SegmentRow) -> PathBuf {
+    let folder = &config.storage.recordings;
+    let stated = folder.join(&segment.location);
+    if stated.exists() {
+        return stated;
+    }
+    let stream = StreamId { recording, index: segment.stream };
+    folder.join(SegmentName { stream, segment: segment.index }.path())
 }
 
 /// The manifest beside a segment's file, without a proof.
@@ -64,7 +70,7 @@ pub(super) fn sources(
 ) -> (Vec<Source>, Vec<String>) {
     let (mut sources, mut problems) = (Vec::new(), Vec::new());
     for segment in detail.segments.iter().filter(|segment| segment.stream == stream) {
-        match source(config, segment, keys) {
+        match source(config, detail.recording.id, segment, keys) {
             Ok(source) => sources.push(source),
             Err(why) => problems.push(format!("{}: {why}", segment.location)),
         }
@@ -72,8 +78,13 @@ pub(super) fn sources(
     (sources, problems)
 }
 
-fn source(config: &Config, segment: &SegmentRow, keys: &Keys<'_>) -> Result<Source, String> {
-    let path = path(config, segment);
+fn source(
+    config: &Config,
+    recording: RecordingId,
+    segment: &SegmentRow,
+    keys: &Keys<'_>,
+) -> Result<Source, String> {
+    let path = path(config, recording, segment);
     let signed = manifest(&path)?;
     let signer = keys
         .find_for_manifest(&signed.manifest.signing_key.to_string())

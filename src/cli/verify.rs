@@ -195,7 +195,7 @@ impl Proof<'_> {
         let Some(key) = segments::data_key(self.reader, self.store, stream)? else {
             return Ok((false, "its key is destroyed".to_owned(), None));
         };
-        let path = segments::path(self.config, segment);
+        let path = segments::path(self.config, detail.recording.id, segment);
         let mut signers = Vec::new();
         if let Ok(signed) = segments::manifest(&path) {
             signers.extend(self.keys.find_for_manifest(&signed.manifest.signing_key.to_string()));

@@ -1,19 +1,25 @@
 //! Takes the port, and bounds how many connections there are.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 
 use crate::config::{Http, Secret};
 
 /// More connections than probes and a scraper or two have use for; further ones wait.
 const CONNECTIONS: usize = 64;
+/// How long a connection may take for a request, from its beginning or from the last answer, and
+/// for an answer. One that takes longer gives its place to another.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The port of `[http]` could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +95,10 @@ impl axum::serve::Listener for Bounded {
             }
         };
         let (stream, addr) = axum::serve::Listener::accept(&mut self.inner).await;
-        (Connection { stream, _permit: permit }, addr)
+        (
+            Connection { stream, until: Box::pin(tokio::time::sleep(PATIENCE)), _permit: permit },
+            addr,
+        )
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -97,10 +106,27 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// A connection that holds one of the places.
+/// A connection that holds one of the places, for as long as it makes use of it.
 pub(super) struct Connection {
     stream: TcpStream,
+    until: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// The same, or an end to the waiting when there has been enough of it.
+    fn or_enough<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match progress {
+            Poll::Pending => {
+                self.until.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+            ready => ready,
+        }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -109,7 +135,8 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let progress = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.or_enough(cx, progress)
     }
 }
 
@@ -119,7 +146,12 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let progress = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if progress.is_ready() {
+            let until = crate::clock::now() + PATIENCE;
+            self.until.as_mut().reset(until.into());
+        }
+        self.or_enough(cx, progress)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -128,5 +160,24 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::serve::Listener;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_gives_its_place_away() {
+        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = inner.local_addr().unwrap();
+        let mut bounded = Bounded::new(inner);
+        let _silent = TcpStream::connect(addr).await.unwrap();
+        let (mut connection, _) = bounded.accept().await;
+        let ended = connection.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -105,7 +105,8 @@ impl Bridge {
                 continue;
             };
             if let (Some(to), Some(media)) = (to.as_deref_mut(), from.media())
-                && let Some(header) = to.relay_header(&packet, admitted, media, turn.now)
+                && let Some(header) =
+                    to.relay_header(&packet, admitted, media, turn.now, turn.tally)
                 && let Some(payload) = datagram.get(packet.payload_range())
                 && let Some(free) = outbound.get_mut(count)
             {

@@ -40,6 +40,8 @@ counters! {
     received,
     /// RTP packets sent on to the other leg.
     relayed,
+    /// Audio packets that the other leg could not be given because its codec is another.
+    codec_mismatch,
     /// RTP packets of prompts and ringback that were sent.
     played,
     /// RTP packets that a recording took.

@@ -202,12 +202,14 @@ impl LegStream {
         admitted: Admitted,
         sender: &LegMedia,
         now: Instant,
+        tally: &mut Tally,
     ) -> Option<Header> {
         if self.hears == Hears::Nothing || self.playback.is_some() {
             return None;
         }
         let media = self.sendable()?;
         if media.codec != sender.codec {
+            tally.codec_mismatch += 1;
             return None;
         }
         let (payload_type, content) = match admitted {

@@ -53,6 +53,7 @@ impl Rig {
     fn new(config: MediaConfig) -> Self {
         let prompts = tempfile::tempdir().unwrap();
         write_wav(&prompts.path().join("en-US/short.wav"), 8 * 210);
+        write_wav(&prompts.path().join("en-US/long.wav"), 8 * 30_000);
         let book = PromptBook::load(Some(prompts.path()), &Codec::ALL).unwrap();
         let (sender, reports) = mpsc::channel();
         let media = Media::start(config, book, move |call, report| {
@@ -105,7 +106,11 @@ impl Rig {
     }
 
     fn play(&self, leg: Leg, id: u32) {
-        let sound = Sound::Prompt { name: "short".into(), locale: "en-US".into() };
+        self.play_prompt("short", leg, id);
+    }
+
+    fn play_prompt(&self, name: &str, leg: Leg, id: u32) {
+        let sound = Sound::Prompt { name: name.into(), locale: "en-US".into() };
         self.order(MediaCommand::Play { leg, playback: PlaybackId(id), sound });
     }
 
@@ -321,6 +326,17 @@ fn each_party_hears_the_other_word_for_word_in_one_stream() {
 }
 
 #[test]
+fn a_codec_that_the_other_side_does_not_have_is_not_passed_on() {
+    let rig = Rig::bridged(config(IoPath::Batched));
+    let alaw = PayloadType { send: 8, receive: 8 };
+    let media = LegMedia { codec: Codec::Pcma, payload_type: alaw, ..rig.callee.media() };
+    rig.order(MediaCommand::Connect { leg: Leg::Callee, media });
+    rig.caller.say(1);
+    rig.until("codec_mismatch", 1);
+    rig.callee.hears_nothing_now();
+}
+
+#[test]
 fn a_prompt_is_heard_whole_and_the_other_party_goes_on_in_the_same_stream() {
     for io in PATHS {
         let rig = Rig::new(config(io));
@@ -349,16 +365,16 @@ fn a_prompt_is_heard_whole_and_the_other_party_goes_on_in_the_same_stream() {
 fn a_prompt_that_is_cut_says_how_far_it_came() {
     let rig = Rig::new(config(IoPath::Batched));
     rig.connect_both();
-    rig.play(Leg::Caller, 1);
+    rig.play_prompt("long", Leg::Caller, 1);
     (0..3).for_each(|_| drop(rig.caller.hear()));
-    rig.play(Leg::Caller, 2);
+    rig.play_prompt("long", Leg::Caller, 2);
     let (id, notice) = rig.played();
     assert_eq!(id, PlaybackId(1));
-    assert!(!notice.completed && notice.packets >= 3 && notice.played_ms < 210);
+    assert!(!notice.completed && notice.packets >= 3 && notice.played_ms < notice.total_ms);
     rig.caller.hear();
     rig.order(MediaCommand::Silence { leg: Leg::Caller });
     assert_eq!(rig.played().0, PlaybackId(2));
-    rig.play(Leg::Caller, 3);
+    rig.play_prompt("long", Leg::Caller, 3);
     rig.order(MediaCommand::Relay { from: Leg::Callee, on: true });
     let (id, notice) = rig.played();
     assert_eq!(id, PlaybackId(3), "who hears the other party hears no prompt");
@@ -667,7 +683,7 @@ fn reports_are_sent_for_each_leg_and_a_goodbye_at_the_end() {
 fn loss_that_the_peer_reports_during_a_prompt_is_in_its_outcome() {
     let rig = Rig::new(config(IoPath::Batched));
     rig.connect_both();
-    rig.play(Leg::Caller, 1);
+    rig.play_prompt("long", Leg::Caller, 1);
     let heard = rig.caller.hear();
     let report = |ssrc| {
         let report = ReceptionReport {
@@ -693,6 +709,9 @@ fn loss_that_the_peer_reports_during_a_prompt_is_in_its_outcome() {
     rig.until("bad_rtcp", 1);
     rig.caller.rtcp.send_to(&report(1), rig.caller.ours.1).unwrap();
     rig.caller.rtcp.send_to(&report(heard.ssrc), rig.caller.ours.1).unwrap();
+    rig.caller.rtcp.send_to(b"no report", rig.caller.ours.1).unwrap();
+    rig.until("bad_rtcp", 2);
+    rig.order(MediaCommand::Silence { leg: Leg::Caller });
     assert_eq!(rig.played().1.loss_percent, Some(31));
     rig.play(Leg::Caller, 2);
     assert_eq!(rig.played().1.loss_percent, None);

@@ -215,9 +215,11 @@ impl Worker {
             // Orders come first: one that was given before a packet came holds for that packet. A
             // token may by now stand for another call's socket, which is then found empty.
             let life = self.carry_out(orders);
-            for token in std::mem::take(&mut self.unfinished) {
-                self.drain(token);
-            }
+            let mut unfinished = std::mem::take(&mut self.unfinished);
+            // A socket may be here twice: by itself and by a new event.
+            unfinished.sort_unstable();
+            unfinished.dedup();
+            unfinished.drain(..).for_each(|token| self.drain(token));
             for token in events.iter().map(Event::token).filter(|token| *token != WAKE) {
                 self.drain(token);
             }

@@ -114,6 +114,13 @@ impl<R: Read> Chunks<R> {
         }
     }
 
+    /// After [`Found::CutOff`]: whether the bytes behind the whole chunks are the last chunk of a
+    /// file of this length. Then chunks are missing before it.
+    pub(super) fn tail_is_the_last_of(&mut self, length: u64) -> bool {
+        self.number = length.saturating_sub(1) / CHUNK as u64;
+        self.opens(Place::Last)
+    }
+
     /// The source, for what is done with the bytes as they are.
     pub(super) fn source(&self) -> &R {
         &self.source

@@ -6,12 +6,16 @@
 
 mod chain;
 mod chunks;
+#[cfg(test)]
+mod example;
 pub mod format;
 mod reader;
 mod recover;
 mod sink;
 mod store;
 mod stream;
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod testing;
 mod verify;

@@ -208,3 +208,106 @@ fn has_manifest(path: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::store::{SegmentStore, StoreOptions};
+    use crate::segment::stream::{Appended, StreamWriter};
+    use crate::segment::testing::{EVIDENCE, at, key, packet, start, stream};
+    use crate::segment::verify::{Damage, SegmentVerdict, verify_segment};
+    use std::sync::Arc;
+
+    fn signing() -> SigningKey {
+        SigningKey::from_seed(&[9; 32])
+    }
+
+    fn context() -> SegmentContext {
+        SegmentContext { evidence: EVIDENCE, party_ref: None, codecs: start().codecs }
+    }
+
+    /// A segment whose writer never came back.
+    fn crashed(root: &Path) -> PathBuf {
+        let options = StoreOptions::default();
+        let store = SegmentStore::start(root, Arc::new(signing()), options, drop).unwrap();
+        let sink = store.sink(stream());
+        let mut writer = StreamWriter::new(stream(), EVIDENCE, key(), start(), sink);
+        for n in 0..100 {
+            let arrival = at(20 * u64::from(n));
+            assert_eq!(writer.append(&packet(0, n, 172), 0, arrival), Appended::Written);
+        }
+        std::mem::forget(writer);
+        store.close();
+        let [(_, path)] = &unfinished_segments(root, stream().recording).unwrap()[..] else {
+            panic!()
+        };
+        path.clone()
+    }
+
+    #[test]
+    fn what_a_crash_left_open_is_sealed_as_truncated() {
+        let root = tempfile::tempdir().unwrap();
+        let path = crashed(root.path());
+        let recovered = recover_truncated(&path, &key(), &context(), &signing()).unwrap();
+        let manifest = &recovered.manifest.manifest;
+        assert_eq!(
+            (manifest.state, manifest.sealed_by),
+            (SegmentState::Truncated, SealedBy::Recovery)
+        );
+        assert!(manifest.packets >= 88 && manifest.start == at(0));
+        assert_eq!(manifest.end, at(20 * (manifest.packets - 1)));
+        assert_eq!(root.path().join(&recovered.location), path);
+        assert!(unfinished_segments(root.path(), stream().recording).unwrap().is_empty());
+        let verdict = verify_segment(&path, EVIDENCE, &key(), &[signing().public()]).unwrap();
+        let (packets, whole) = (manifest.packets, manifest.bytes);
+        assert_eq!(verdict, SegmentVerdict::Truncated { packets, whole, of: whole });
+        let again = recover_truncated(&path, &key(), &context(), &signing());
+        assert!(matches!(again, Err(RecoverError::HasManifest { .. })));
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_behind_the_whole_chunks_is_passed_over() {
+        for tail in [vec![0; 2048], vec![0; 5000], vec![7; 2047]] {
+            let root = tempfile::tempdir().unwrap();
+            let path = crashed(root.path());
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(&path, [&whole[..], &tail].concat()).unwrap();
+            // An empty manifest is no manifest.
+            std::fs::write(path.with_extension("json"), [0; 10]).unwrap();
+            recover_truncated(&path, &key(), &context(), &signing()).unwrap();
+            let verdict = verify_segment(&path, EVIDENCE, &key(), &[signing().public()]).unwrap();
+            let at = whole.len() as u64;
+            assert!(matches!(verdict, SegmentVerdict::Truncated { whole, .. } if whole == at));
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_recovered_but_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = crashed(root.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[3000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = recover_truncated(&path, &key(), &context(), &signing()).unwrap_err();
+        assert!(
+            matches!(&error, RecoverError::Damaged { range, .. } if *range == (2048..4096)),
+            "{error}"
+        );
+        let verdict = verify_segment(&path, EVIDENCE, &key(), &[]).unwrap();
+        assert!(matches!(verdict, SegmentVerdict::Damaged { why: Damage::ManifestMissing, .. }));
+    }
+
+    #[test]
+    fn a_file_without_a_whole_chunk_has_nothing_to_recover() {
+        let root = tempfile::tempdir().unwrap();
+        let path = crashed(root.path());
+        for length in [0, 1, 40, 2047] {
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..length.min(bytes.len())]).unwrap();
+            let error = recover_truncated(&path, &key(), &context(), &signing()).unwrap_err();
+            assert!(matches!(error, RecoverError::Nothing { .. }), "{error}");
+            std::fs::write(&path, bytes).unwrap();
+        }
+        assert!(unfinished_segments(Path::new("/nowhere"), stream().recording).unwrap().is_empty());
+    }
+}

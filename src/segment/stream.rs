@@ -604,7 +604,7 @@ mod tests {
         let (records, ended) = read_all(&*segment.bytes, segment.head.name);
         let whole = segment.bytes.len() as u64;
         assert!(matches!(ended, Err(ReadError::Truncated { whole: found }) if found == whole));
-        assert!(!tail.whole && whole % 2048 == 0);
+        assert!(!tail.whole && whole.is_multiple_of(2048));
         assert_eq!(records.len() as u64, tail.packets);
         assert!(records.len() >= 88, "one chunk holds 11 packets, and one lies across its edge");
         assert_eq!(tail.end, at(20 * (tail.packets - 1)));

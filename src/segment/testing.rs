@@ -58,12 +58,12 @@ pub(super) fn packet(payload_type: u8, sequence: u16, length: usize) -> Vec<u8> 
     bytes
 }
 
+/// Offsets and packets.
+type Records = Vec<(Duration, Vec<u8>)>;
+
 /// Every record of a segment, and how it ended.
-pub(super) fn read_all<R: Read>(
-    source: R,
-    name: SegmentName,
-) -> (Vec<(Duration, Vec<u8>)>, Result<(), ReadError>) {
-    let mut records = Vec::new();
+pub(super) fn read_all<R: Read>(source: R, name: SegmentName) -> (Records, Result<(), ReadError>) {
+    let mut records = Records::new();
     let mut reader = match SegmentReader::open(source, &key(), &name.associated_data(EVIDENCE)) {
         Ok(reader) => reader,
         Err(error) => return (records, Err(error)),

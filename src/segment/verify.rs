@@ -119,6 +119,12 @@ pub fn verify_segment(
             break;
         }
     }
+    if let End::CutOff(whole) = reading.end
+        && length < manifest.bytes
+        && chunks.tail_is_the_last_of(manifest.bytes)
+    {
+        reading.damage = Some((whole..length, Damage::Chunks));
+    }
     let (hash, bytes) = (chunks.source().hash.clone(), chunks.source().bytes);
     let as_described = Digest(hash.finalize().into()) == manifest.sha256 && bytes == manifest.bytes;
     Ok(reading.verdict(&manifest, length, as_described))

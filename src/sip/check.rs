@@ -8,7 +8,7 @@ use crate::sip::decode;
 use crate::sip::text::contains;
 
 /// The methods that we serve.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 
 /// The option tags that we support. None yet: every `Require` is refused.
 pub(super) const SUPPORTED: &[&str] = &[];
@@ -92,8 +92,8 @@ fn well_formed(request: &Request) -> Result<(), Refusal> {
 fn method(request: &Request, place: Place) -> Result<(), Refusal> {
     match (&request.method, place) {
         (Method::Invite | Method::Options, _) => Ok(()),
-        (Method::Bye | Method::Info, Place::InDialog) => Ok(()),
-        (Method::Bye | Method::Info, Place::OutOfDialog) => Err(Refusal::new(481)),
+        (Method::Bye | Method::Info | Method::Update, Place::InDialog) => Ok(()),
+        (Method::Bye | Method::Info | Method::Update, Place::OutOfDialog) => Err(Refusal::new(481)),
         (Method::Other(_), _) => Err(Refusal::new(501).with(HeaderName::Allow, ALLOW)),
         _ => Err(Refusal::new(405).with(HeaderName::Allow, ALLOW)),
     }

@@ -158,6 +158,7 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_unsent ON outbox (sequence)
     WHERE acknowledged IS NULL AND set_aside IS NULL;
+CREATE INDEX outbox_set_aside ON outbox (at) WHERE set_aside IS NOT NULL;
 CREATE INDEX outbox_acknowledged ON outbox (acknowledged) WHERE acknowledged IS NOT NULL;
 CREATE INDEX outbox_jetstream ON outbox (js_stream, js_sequence) WHERE js_sequence IS NOT NULL;
 CREATE INDEX outbox_at ON outbox (at);

@@ -191,6 +191,10 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
     let changes = vec![
         Change::CallStarted { call: started(1), at: at(1, 0) },
         capturing(1),
+        Change::StreamOpened {
+            stream: StreamId { recording: recording(1), index: StreamIndex(0) },
+            codecs: "{}".into(),
+        },
         segment(1, 0, SegmentEnd::Complete),
         Change::Sealed(sealed(2, SealResult::Complete)),
     ];
@@ -203,6 +207,7 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
     let stream = &unfinished[0].streams[0];
     assert_eq!(stream.row.evidence_digest, receipt.evidence());
     assert_eq!(stream.key, Some(wrapped(0)));
+    assert_eq!(stream.row.codecs.as_deref(), Some("{}"));
     assert_eq!(scratch.reader().open_calls().unwrap(), [call(1)]);
 
     let truncated = vec![

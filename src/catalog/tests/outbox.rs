@@ -73,13 +73,37 @@ async fn what_jetstream_lost_is_sent_again() {
     scratch.catalog.mark_sent(all).await.unwrap();
     let reader = scratch.reader();
     assert_eq!(reader.unsent(0, 10).unwrap(), []);
-    let kept = reader.acknowledged("ASSENT_EVENTS", 1002, 10).unwrap();
-    assert_eq!(kept.iter().map(|row| row.sequence).collect::<Vec<_>>(), [3, 4, 5]);
-    assert_eq!(reader.acknowledged("OTHER", 0, 10).unwrap(), []);
+    let kept = reader.acknowledged("ASSENT_EVENTS", u64::MAX, 3).unwrap();
+    assert_eq!(kept.iter().map(|row| row.sequence).collect::<Vec<_>>(), [5, 4, 3]);
+    let below = reader.acknowledged("ASSENT_EVENTS", 1003, 10).unwrap();
+    assert_eq!(below.iter().map(|row| row.sequence).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(reader.acknowledged("OTHER", u64::MAX, 10).unwrap(), []);
+    assert_eq!(reader.acknowledged_elsewhere("ASSENT_EVENTS", 10).unwrap(), []);
+    assert_eq!(reader.acknowledged_elsewhere("A", 10).unwrap().len(), 5);
+    assert_eq!(reader.acknowledged_elsewhere("B", 2).unwrap().len(), 2);
     scratch.catalog.mark_unsent(vec![4, 5]).await.unwrap();
     let again = scratch.reader().unsent(0, 10).unwrap();
     assert_eq!(again.iter().map(|row| row.sequence).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(again[0].json, kept[1].json, "byte for byte as before");
+}
+
+#[tokio::test]
+async fn what_can_never_be_published_holds_nothing_up_and_is_kept_for_a_while() {
+    let scratch = Scratch::new();
+    for n in 1..=3 {
+        scratch.keep(granted(n)).await;
+    }
+    scratch.catalog.set_aside(1, "too large".into()).await.unwrap();
+    let reader = scratch.reader();
+    let unsent = reader.unsent(0, 10).unwrap();
+    assert_eq!(unsent.iter().map(|row| row.sequence).collect::<Vec<_>>(), [2, 3]);
+    let status = reader.outbox_status().unwrap();
+    assert_eq!((status.unsent, status.oldest), (2, Some(facts(2).time)));
+    let kept = reader.outbox_after(0, 1).unwrap();
+    assert_eq!(kept[0].set_aside.as_deref(), Some("too large"));
+    assert_eq!(scratch.catalog.prune_outbox(facts(1).time).await.unwrap(), 0);
+    assert_eq!(scratch.catalog.prune_outbox(facts(3).time).await.unwrap(), 1);
+    assert_eq!(reader.outbox_after(0, 10).unwrap().len(), 2);
 }
 
 #[tokio::test]

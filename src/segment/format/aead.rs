@@ -155,8 +155,14 @@ mod tests {
     use crate::ids::{StreamId, StreamIndex};
     use crate::segment::format::SegmentName;
 
-    #[derive(serde::Deserialize)]
+    /// A text, and the file that Tink made of it.
     struct Known {
+        text: Vec<u8>,
+        file: Vec<u8>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Vectors {
         key: String,
         associated_data: String,
         vectors: Vec<Vector>,
@@ -169,8 +175,8 @@ mod tests {
     }
 
     /// Written by Tink: `tests/python/make_tink_vectors.py`.
-    fn known() -> (SegmentCipherOf, Vec<(Vec<u8>, Vec<u8>)>) {
-        let known: Known = serde_json::from_str(include_str!("vectors/tink.json")).unwrap();
+    fn known() -> (impl Fn(&Seed) -> SegmentCipher, Vec<Known>) {
+        let known: Vectors = serde_json::from_str(include_str!("vectors/tink.json")).unwrap();
         let recording = "019aa8a6-2c00-7abc-8def-0123456789ab".parse().unwrap();
         let stream = StreamId { recording, index: StreamIndex(1) };
         let name = SegmentName { stream, segment: 12 };
@@ -180,13 +186,11 @@ mod tests {
         hex::decode_to_slice(known.key, &mut key).unwrap();
         let vectors = known.vectors.into_iter().map(|Vector { length, file }| {
             let text = (0..length).map(|i| (7 * i + 3) as u8).collect();
-            (text, hex::decode(file).unwrap())
+            Known { text, file: hex::decode(file).unwrap() }
         });
         let cipher = move |seed: &Seed| SegmentCipher::new(&key, seed, &associated);
-        (Box::new(cipher), vectors.collect())
+        (cipher, vectors.collect())
     }
-
-    type SegmentCipherOf = Box<dyn Fn(&Seed) -> SegmentCipher>;
 
     /// A text as chunks, each with its place; the last is never empty unless the text is.
     fn in_chunks(text: &[u8]) -> Vec<(Place, Vec<u8>)> {
@@ -202,7 +206,7 @@ mod tests {
     #[test]
     fn encrypts_to_the_same_bytes_as_tink() {
         let (cipher, vectors) = known();
-        for (text, file) in vectors {
+        for Known { text, file } in vectors {
             let seed = Seed::of_header(file.first_chunk().unwrap()).unwrap();
             let cipher = cipher(&seed);
             let mut ours = seed.header().to_vec();
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn decrypts_what_tink_wrote_and_nothing_at_another_place() {
         let (cipher, vectors) = known();
-        for (text, mut file) in vectors {
+        for Known { text, mut file } in vectors {
             let seed = Seed::of_header(file.first_chunk().unwrap()).unwrap();
             let cipher = cipher(&seed);
             let mut opened = Vec::new();

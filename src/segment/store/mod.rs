@@ -228,3 +228,243 @@ impl Drop for SegmentStore {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::StreamIndex;
+    use crate::segment::format::{SealedBy, SegmentState};
+    use crate::segment::stream::{Appended, StreamWriter};
+    use crate::segment::testing::{EVIDENCE, at, key, packet, start, stream};
+    use crate::segment::verify::{SegmentVerdict, verify_chain, verify_segment};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    fn signing() -> Arc<SigningKey> {
+        Arc::new(SigningKey::from_seed(&[9; 32]))
+    }
+
+    fn quick() -> StoreOptions {
+        StoreOptions { sync_every: Duration::from_millis(1), ..StoreOptions::default() }
+    }
+
+    fn open(root: &Path, options: StoreOptions) -> (SegmentStore, mpsc::Receiver<StoreReport>) {
+        let (reports, received) = mpsc::channel();
+        let report = move |report| drop(reports.send(report));
+        (SegmentStore::start(root, signing(), options, report).unwrap(), received)
+    }
+
+    fn writer(store: &SegmentStore, index: u8) -> StreamWriter<StoreSink> {
+        let stream = StreamId { index: StreamIndex(index), ..stream() };
+        StreamWriter::new(stream, EVIDENCE, key(), start(), store.sink(stream))
+    }
+
+    fn talk(writer: &mut StreamWriter<StoreSink>, from: u64, packets: u16) {
+        for n in 0..packets {
+            let appended = writer.append(&packet(0, n, 172), 0, at(from + 20 * u64::from(n)));
+            assert_eq!(appended, Appended::Written);
+        }
+    }
+
+    fn sealed(reports: &mpsc::Receiver<StoreReport>) -> Vec<SealedSegment> {
+        let of = |report| match report {
+            StoreReport::Sealed(sealed) => Some(*sealed),
+            StoreReport::Closed { .. } => None,
+            other => panic!("{other:?}"),
+        };
+        reports.iter().filter_map(of).collect()
+    }
+
+    fn verdict(root: &Path, sealed: &SealedSegment) -> SegmentVerdict {
+        let path = root.join(&sealed.location);
+        verify_segment(&path, EVIDENCE, &key(), &[signing().public()]).unwrap()
+    }
+
+    #[test]
+    fn a_recording_lands_on_the_disk_signed_and_chained() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, reports) = open(root.path(), quick());
+        let (mut caller, mut callee) = (writer(&store, 0), writer(&store, 1));
+        talk(&mut caller, 0, 3100);
+        talk(&mut callee, 0, 100);
+        callee.finish(at(2000));
+        caller.finish(at(62_000));
+        store.close();
+
+        let sealed = sealed(&reports);
+        assert_eq!(sealed.len(), 3);
+        for segment in &sealed {
+            let packets = segment.manifest.manifest.packets;
+            let bytes = segment.manifest.manifest.bytes;
+            assert_eq!(verdict(root.path(), segment), SegmentVerdict::Whole { packets, bytes });
+            let path = root.path().join(&segment.location);
+            let json = std::fs::read(path.with_extension("json")).unwrap();
+            assert_eq!(Digest::of(&json), segment.digest);
+            for file in [path.with_extension("json"), path] {
+                assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+            }
+        }
+        let manifests: Vec<_> = sealed.iter().map(|segment| segment.manifest.clone()).collect();
+        assert_eq!(verify_chain(&manifests), Ok(()));
+        assert_eq!(manifests[0].manifest.previous, None);
+        let folder = root.path().join(SegmentName::folder(stream().recording));
+        for folder in folder.ancestors().take(4) {
+            assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn counters_say_what_was_done() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, _reports) = open(root.path(), quick());
+        let mut writer = writer(&store, 0);
+        talk(&mut writer, 0, 50);
+        let _ = writer.append(&packet(96, 0, 172), 96, at(2000));
+        writer.finish(at(2000));
+        let shared = Arc::clone(&store.shared);
+        assert!(store.free_bytes().unwrap() > 0);
+        store.close();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!(count(&shared.counters.packets_written), 50);
+        assert_eq!(count(&shared.counters.packets_dropped), 1);
+        assert_eq!(count(&shared.counters.segments_sealed), 1);
+        let path = root.path().join(SegmentName { stream: stream(), segment: 0 }.path());
+        let length = std::fs::metadata(path).unwrap().len();
+        assert_eq!(count(&shared.counters.bytes_written), length);
+    }
+
+    #[test]
+    fn the_chain_goes_on_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let mut all = Vec::new();
+        for index in 0..3 {
+            let (store, reports) = open(root.path(), quick());
+            let mut writer = writer(&store, index);
+            talk(&mut writer, 1000 * u64::from(index), 20);
+            writer.finish(at(1000 * u64::from(index) + 400));
+            store.close();
+            all.extend(sealed(&reports).into_iter().map(|segment| segment.manifest));
+        }
+        assert_eq!(all.len(), 3);
+        assert_eq!(verify_chain(&all), Ok(()));
+        all.remove(1);
+        assert!(verify_chain(&all).is_err());
+    }
+
+    #[test]
+    fn a_dropped_writer_leaves_a_truncated_segment_with_its_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, reports) = open(root.path(), quick());
+        let mut writer = writer(&store, 0);
+        talk(&mut writer, 0, 50);
+        drop(writer);
+        store.close();
+        let sealed = sealed(&reports);
+        let [segment] = &sealed[..] else { panic!("{sealed:?}") };
+        let manifest = &segment.manifest.manifest;
+        assert_eq!(manifest.state, SegmentState::Truncated);
+        assert_eq!(manifest.sealed_by, SealedBy::Writer);
+        assert_eq!(
+            verdict(root.path(), segment),
+            SegmentVerdict::Truncated {
+                packets: manifest.packets,
+                whole: manifest.bytes,
+                of: manifest.bytes
+            }
+        );
+    }
+
+    #[test]
+    fn a_full_queue_is_a_gap_and_never_a_wait() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, reports) = open(root.path(), StoreOptions { queue: 0, ..quick() });
+        let mut writer = writer(&store, 0);
+        let mut written = 0;
+        for n in 0..100 {
+            if writer.append(&packet(0, n, 172), 0, at(20 * u64::from(n))) == Appended::Written {
+                written += 1;
+            }
+        }
+        writer.finish(at(2000));
+        store.close();
+        let sealed = sealed(&reports);
+        let manifest = &sealed[0].manifest.manifest;
+        assert_eq!((manifest.packets, manifest.state), (written, SegmentState::Sealed));
+        assert_eq!(manifest.gaps[0].packets, 100 - written);
+        assert!(verdict(root.path(), &sealed[0]).is_whole());
+    }
+
+    #[test]
+    fn a_stream_that_cannot_be_stored_fails_and_the_others_do_not() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, reports) = open(root.path(), quick());
+        let name = SegmentName { stream: stream(), segment: 0 };
+        std::fs::create_dir_all(root.path().join(name.path()).parent().unwrap()).unwrap();
+        std::fs::write(root.path().join(name.path()), b"mine").unwrap();
+        let mut bad = writer(&store, 0);
+        let mut good = writer(&store, 1);
+        talk(&mut good, 0, 50);
+        talk(&mut bad, 0, 12);
+        let StoreReport::Failed(failed) = reports.recv().unwrap() else { panic!() };
+        assert!(matches!(failed.error, StoreError::Exists { .. }), "{failed:?}");
+        assert_eq!(failed.name, name);
+        let mut appended = Appended::Written;
+        for n in 12..40 {
+            appended = bad.append(&packet(0, n, 172), 0, at(20 * u64::from(n)));
+        }
+        assert_eq!(appended, Appended::Failed);
+        good.finish(at(1000));
+        bad.finish(at(1000));
+        store.close();
+        let sealed = sealed(&reports);
+        assert_eq!(sealed.len(), 1);
+        assert!(verdict(root.path(), &sealed[0]).is_whole());
+        assert_eq!(std::fs::read(root.path().join(name.path())).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_stream_is_reported_closed_after_its_last_segment() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, reports) = open(root.path(), quick());
+        let mut talked = writer(&store, 0);
+        talk(&mut talked, 0, 20);
+        talked.finish(at(400));
+        drop(writer(&store, 1));
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            seen.push(match reports.recv().unwrap() {
+                StoreReport::Sealed(sealed) => ("sealed", sealed.manifest.manifest.stream),
+                StoreReport::Closed { stream } => ("closed", stream.index),
+                other => panic!("{other:?}"),
+            });
+        }
+        let [first, second] = [StreamIndex(0), StreamIndex(1)];
+        assert_eq!(seen, [("sealed", first), ("closed", first), ("closed", second)]);
+        store.close();
+        assert!(reports.iter().next().is_none());
+    }
+
+    #[test]
+    fn a_writer_that_outlives_the_store_fails() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, reports) = open(root.path(), quick());
+        let mut writer = writer(&store, 0);
+        talk(&mut writer, 0, 50);
+        store.close();
+        let StoreReport::Failed(failed) = reports.recv().unwrap() else { panic!() };
+        assert!(matches!(failed.error, StoreError::Unfinished { .. }), "{failed:?}");
+        let appended: Vec<_> =
+            (50..80).map(|n| writer.append(&packet(0, n, 172), 0, at(1000))).collect();
+        assert_eq!(appended.last(), Some(&Appended::Failed));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        std::fs::write(&path, b"").unwrap();
+        let error = SegmentStore::start(&path.join("x"), signing(), quick(), drop).err().unwrap();
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+}
