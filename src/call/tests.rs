@@ -62,7 +62,7 @@ impl Rig {
         self.feed(Input::Tick)
     }
 
-    fn from_caller(&mut self, method: Method) -> &mut Self {
+    fn by_caller(&mut self, method: Method) -> &mut Self {
         self.cseq += 1;
         self.txn += 1;
         let mut request = incoming(method, self.cseq);
@@ -440,7 +440,7 @@ fn info_keys_count_only_where_configured() {
 #[test]
 fn hanging_up_during_the_notice_leaves_evidence_and_ends_cleanly() {
     let mut rig = announced(opt_in());
-    rig.from_caller(Method::Bye);
+    rig.by_caller(Method::Bye);
     assert_eq!(rig.statuses(), [200]);
     let facts = rig.decision().expect("a decision").facts();
     assert_eq!((facts.outcome, &facts.answer), (Outcome::Refused, &Answer::HungUp));
@@ -477,7 +477,7 @@ fn the_caller_hears_ringback_after_the_prompt_and_the_callee_once_answered() {
 fn a_hang_up_of_either_side_ends_both() {
     let mut rig = dialling();
     rig.callee_says(200, ANSWER);
-    rig.from_caller(Method::Bye);
+    rig.by_caller(Method::Bye);
     let bye = rig.sent(&Method::Bye).expect("a BYE to the callee");
     assert_eq!(bye.uri, "sip:200@127.0.0.1:5090");
     assert_eq!(bye.headers.first("CSeq"), Some(&Bytes::from_static(b"2 BYE")));
