@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -280,6 +281,10 @@ fn media_config(config: &Config) -> MediaConfig {
     }
 }
 
+/// How much longer than the next hop may ring an INVITE is kept: for looking up its name, and for
+/// the ends that its call comes to by itself.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
 fn sip_config(config: &Config) -> SipConfig {
     let sip = &config.sip;
     SipConfig {
@@ -290,6 +295,10 @@ fn sip_config(config: &Config) -> SipConfig {
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
         peers: sip.peers.iter().copied().chain(next_hops(config)).collect(),
+        limits: sip::Limits {
+            unanswered: sip.ring_within + FORGOTTEN_AFTER,
+            ..sip::Limits::default()
+        },
         ..SipConfig::default()
     }
 }

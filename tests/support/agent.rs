@@ -329,6 +329,16 @@ impl Agent {
             .unwrap_or_else(|| panic!("no {transport} in {}", self.ready))
     }
 
+    /// The address of a listener on this transport in the family of this address.
+    pub fn listens_to(&self, transport: &str, ip: std::net::IpAddr) -> SocketAddr {
+        let listeners = self.ready["sip"].as_array().expect("sip in ready.json");
+        listeners
+            .iter()
+            .filter_map(|l| l.as_str()?.strip_prefix(transport)?.strip_prefix(':')?.parse().ok())
+            .find(|addr: &SocketAddr| addr.is_ipv4() == ip.is_ipv4())
+            .unwrap_or_else(|| panic!("no {transport} for {ip} in {}", self.ready))
+    }
+
     /// Where it takes HTTP.
     pub fn http(&self) -> SocketAddr {
         let addr = self.ready["http"].as_str().expect("http in ready.json");

@@ -19,7 +19,9 @@ pub mod nats;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod scenario;
 pub mod sipp;
+pub mod wire_phone;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -30,7 +32,9 @@ pub use nats::Nats;
 pub use ports::Ports;
 pub use process::Process;
 pub use proxy::{Proxy, Toward, Verdict};
+pub use scenario::Scenario;
 pub use sipp::Sipp;
+pub use wire_phone::WirePhone;
 
 /// Asks until there is an answer, and fails the test after `patience`, saying what it waited for.
 pub fn wait_until<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
