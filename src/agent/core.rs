@@ -41,6 +41,8 @@ pub(super) enum Inward {
     Resolved { txn: ServerTxn, request: Box<Incoming>, addr: Option<SocketAddr> },
     /// What is there, for the control socket.
     Status(oneshot::Sender<Status>),
+    /// Calls that arrive from now on are routed by this.
+    Reload(Arc<Config>),
     /// End every call.
     HangUp,
 }
@@ -165,6 +167,7 @@ impl Core {
                 let status = Status { calls: self.table.len(), keeping: self.keeper.len() };
                 let _ = answer.send(status);
             }
+            Inward::Reload(config) => self.config = config,
             Inward::HangUp => {
                 let calls: Vec<CallId> = self.table.calls.keys().copied().collect();
                 for call in calls {
