@@ -35,6 +35,8 @@ pub(super) enum Inward {
     Media(CallId, MediaReport),
     /// A decision is durable, or is not and never will be.
     Decided { call: CallId, leg: Leg, receipt: Option<Receipt<Decision>> },
+    /// A decision was not durable in time, and may yet become so.
+    Late { call: CallId },
     /// From the segment store.
     Stored(StoreReport),
     /// A next hop's name was looked up.
@@ -161,6 +163,7 @@ impl Core {
                 self.feed(call, input);
                 self.keeper.decided(call, if permits { Permits::Yes } else { Permits::No });
             }
+            Inward::Late { call } => self.keeper.late(call),
             Inward::Stored(report) => self.keeper.stored(report),
             Inward::Resolved { txn, request, addr } => self.on_resolved(txn, *request, addr),
             Inward::Status(answer) => {

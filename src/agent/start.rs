@@ -182,6 +182,8 @@ impl Agent {
             sip: sip.clone(),
             media: media.clone(),
             store: Arc::clone(&store),
+            catalog: catalog.clone(),
+            scribe: scribe.clone(),
             bus: bus.as_ref().map(Bus::status),
             http: http_addr.clone(),
         };
