@@ -55,6 +55,8 @@ struct Keeping {
     /// Keys of streams whose decision is under way or durable and whose writer is not open yet.
     keys: BTreeMap<Leg, DataKey>,
     deciding: u32,
+    /// A permission was not durable in time, and may yet become so.
+    late: bool,
     /// Permissions that are durable: the catalog has a row of the recording.
     permitted: u32,
     began: Option<Timestamp>,
@@ -107,6 +109,7 @@ impl Keeper {
                 parties,
                 keys: BTreeMap::new(),
                 deciding: 0,
+                late: false,
                 permitted: 0,
                 began: None,
                 started: None,
@@ -129,7 +132,7 @@ impl Keeper {
         number: Option<PartyNumber>,
     ) {
         let leg = decision.facts().leg;
-        let answer = inward.clone();
+        let (answer, late) = (inward.clone(), inward.clone());
         let decided = move |receipt| {
             let _ = answer.send(Inward::Decided { call, leg, receipt });
         };
@@ -164,6 +167,7 @@ impl Keeper {
                 }
                 Err(_) => {
                     tracing::error!(%call, %leg, "a decision was not stored in time");
+                    let _ = late.send(Inward::Late { call });
                     decided(None);
                     // It may still be stored: then there is a recording that nothing is written of.
                     if let Ok(Ok(receipt)) = receipt.await
@@ -174,6 +178,13 @@ impl Keeper {
                 }
             }
         });
+    }
+
+    /// A decision may become durable after all, when its call has long gone on without it.
+    pub(super) fn late(&mut self, call: CallId) {
+        if let Some(keeping) = self.keeping.get_mut(&call) {
+            keeping.late = true;
+        }
     }
 
     /// A decision has come back.
@@ -288,9 +299,7 @@ impl Keeper {
             StoreError::NoSpace { .. } => FailReason::DiskFull,
             _ => FailReason::Storage,
         };
-        if keeping.failed.replace(reason).is_none() {
-            self.counters.recording_failed();
-        }
+        keeping.failed.get_or_insert(reason);
     }
 
     fn seal_if_complete(&mut self, call: CallId) {
@@ -302,20 +311,28 @@ impl Keeper {
         }
         let Some(keeping) = self.keeping.remove(&call) else { return };
         self.calls.remove(&keeping.recording);
+        let (at, recording) = (clock::wall(), keeping.recording);
+        if keeping.started.is_none() && keeping.late {
+            // Left out where the catalog has no such recording.
+            let reason = FailReason::Catalog;
+            let failed = RecordingFailed { call, recording, stream: None, reason };
+            let change = Change::Failed { recording: failed, at };
+            return self.scribe.tell(Told::change(change, failed));
+        }
         if keeping.permitted == 0 {
             return;
         }
         if keeping.started.is_some() {
-            self.counters.recording_sealed();
+            self.counters.recording_ended();
         }
-        let at = clock::wall();
-        let recording = keeping.recording;
         match keeping.failed {
             Some(reason) => {
+                self.counters.recording_failed();
                 let failed = RecordingFailed { call, recording, stream: None, reason };
                 self.scribe.tell(Told::change(Change::Failed { recording: failed, at }, failed));
             }
             None => {
+                self.counters.recording_sealed();
                 let sealed = keeping.sealed_event();
                 tracing::info!(%call, %recording, ms = sealed.duration_ms, "recording sealed");
                 self.scribe.tell(Told::change(Change::Sealed(sealed.clone()), sealed));
