@@ -282,11 +282,10 @@ fn media_config(config: &Config) -> MediaConfig {
     }
 }
 
-<<<<<<< HEAD
 /// How much longer than the next hop may ring an INVITE is kept: for looking up its name, and for
 /// the ends that its call comes to by itself.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-=======
+
 /// Finds every notice that a policy names, and has what its locales hear encoded.
 pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptError> {
     let mut locales = BTreeSet::new();
@@ -302,9 +301,8 @@ pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptEr
 
 /// Who may send requests.
 pub(super) fn peers(config: &Config) -> sip::Peers {
-    config.sip.peers.iter().chain(&next_hops(config)).filter_map(network).collect()
+    config.sip.peers.iter().copied().chain(next_hops(config)).collect()
 }
->>>>>>> survival
 
 fn sip_config(config: &Config) -> SipConfig {
     let sip = &config.sip;
@@ -315,15 +313,11 @@ fn sip_config(config: &Config) -> SipConfig {
             .map(|hop| sip::Listen { transport: hop.transport, addr: hop.addr })
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
-<<<<<<< HEAD
-        peers: sip.peers.iter().copied().chain(next_hops(config)).collect(),
+        peers: peers(config),
         limits: sip::Limits {
             unanswered: sip.ring_within + FORGOTTEN_AFTER,
             ..sip::Limits::default()
         },
-=======
-        peers: peers(config),
->>>>>>> survival
         ..SipConfig::default()
     }
 }

@@ -1,13 +1,7 @@
 //! Who may speak to us.
 
-<<<<<<< HEAD
 use std::net::IpAddr;
-=======
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 use std::sync::{PoisonError, RwLock};
->>>>>>> survival
 
 use crate::network::Network;
 
