@@ -332,13 +332,26 @@ impl Agent {
             .args(["serve", "--config"])
             .arg(self.config())
             .current_dir(self.folder.path())
-            .env_remove("ASSENT_CONFIG")
-            .envs(self.environment.iter().map(|(k, v)| (k, v)));
+            .env_remove("ASSENT_CONFIG");
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info,assent=debug");
         }
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         let log = self.folder.path().join("agent.log");
         self.process = Some(Process::start("assent serve", &mut command, &log));
+    }
+
+    /// Does something with it outside its wrapper.
+    pub fn unwrapped<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let wrapper = std::mem::take(&mut self.wrapper);
+        let done = what(self);
+        self.wrapper = wrapper;
+        done
+    }
+
+    /// Whether it was started and has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Where it takes SIP over UDP.

@@ -23,6 +23,7 @@ pub mod process;
 pub mod proxy;
 pub mod scenario;
 pub mod sipp;
+pub mod talker;
 pub mod wire_phone;
 
 use std::path::PathBuf;
