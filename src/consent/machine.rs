@@ -1,6 +1,6 @@
 //! The permission machine of one call: who is asked, what was answered, who may be recorded.
 //!
-//! [`Permission`] joins the parties' own states ([`super::party`]) under the policy's scope: it
+//! [`Permission`] joins the parties' own states (`party.rs`) under the policy's scope: it
 //! decides when a receipt becomes a grant. It holds the leases, so dropping it ends every
 //! permission of the call.
 
