@@ -8,9 +8,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Decides: input in, output out. `config` turns text into such values.
-const PURE: [&str; 10] =
-    ["consent", "call", "sdp", "rtp", "codec", "segment::format", "event", "ids", "time", "number"];
+/// Decides: input in, output out.
+const PURE: [&str; 11] = [
+    "consent",
+    "call",
+    "sdp",
+    "rtp",
+    "codec",
+    "segment::format",
+    "event",
+    "ids",
+    "time",
+    "number",
+    "network",
+];
 /// Keeps.
 const STORAGE: [&str; 3] = ["keys", "segment", "catalog"];
 /// Touches the world.

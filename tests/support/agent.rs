@@ -349,9 +349,9 @@ impl Agent {
         done
     }
 
-    /// Whether it was started and has not ended.
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    /// Whether it takes HTTP.
+    pub fn is_up(&self) -> bool {
+        !self.ready.is_null() && std::net::TcpStream::connect(self.http()).is_ok()
     }
 
     /// Where it takes SIP over UDP.
