@@ -142,7 +142,7 @@ fn a_call_survives_the_loss_of_each_message_on_each_leg() {
             if first && repeated { Verdict::Drop } else { Verdict::Pass }
         }
     };
-    for policy in [standing(), asked().no_objection("200ms")] {
+    for policy in [standing(), asked().no_objection("1s")] {
         let answers = callee().reached_by_proxy().picks_up(&pcmu()).is_hung_up_on();
         // It is still there when its last answer is asked for again.
         let answers = answers.waits(3_000);
@@ -151,7 +151,7 @@ fn a_call_survives_the_loss_of_each_message_on_each_leg() {
         let callee = callee.key("contact", &behind.addr().to_string()).start();
         let agent = policy.inline(format!("sip:{}", behind.addr())).start();
         let before = Proxy::start(agent.udp(), lose_first_of_each());
-        let caller = caller().is_answered().waits(4_000).hangs_up();
+        let caller = caller().is_answered().waits(4_500).hangs_up();
         let caller = Sipp::plays(&caller, Some(before.addr())).service("200");
         caller.run().expect_success();
         callee.finish().expect_success();
