@@ -107,6 +107,7 @@ pub struct Agent {
     pub(super) config: Arc<Config>,
     pub(super) sip: Sip,
     pub(super) media: Media,
+    pub(super) prompts: PromptBook,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
     pub(super) health: Arc<Health>,
@@ -142,10 +143,7 @@ impl Agent {
             queue: catalog::QUEUE,
         })?;
         let prompts = PromptBook::load(config.prompts.as_deref(), &Codec::ALL)?;
-        let locales = config.policies.values().flat_map(|policy| policy.locale.values());
-        for locale in locales.collect::<BTreeSet<_>>() {
-            prompts.warm(locale);
-        }
+        warm(&prompts, &config)?;
 
         let (inward, inbox) = mpsc::unbounded_channel();
         let to_core = inward.clone();
@@ -160,7 +158,7 @@ impl Agent {
         recovery::recover(&catalog, &*keys, &signing, &config.storage.recordings).await?;
 
         let to_core = inward.clone();
-        let media = Media::start(media_config(&config), prompts, move |call, report| {
+        let media = Media::start(media_config(&config), prompts.clone(), move |call, report| {
             let _ = to_core.send(Inward::Media(call, report));
         })?;
         let (sip, events) = Endpoint::bind(sip_config(&config))?;
@@ -186,6 +184,8 @@ impl Agent {
             sip: sip.clone(),
             media: media.clone(),
             store: Arc::clone(&store),
+            catalog: catalog.clone(),
+            scribe: scribe.clone(),
             bus: bus.as_ref().map(Bus::status),
             http: http_addr.clone(),
         };
@@ -237,6 +237,7 @@ impl Agent {
             config,
             sip,
             media,
+            prompts,
             catalog,
             scribe,
             health,
@@ -285,6 +286,24 @@ fn media_config(config: &Config) -> MediaConfig {
 /// the ends that its call comes to by itself.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
+/// Finds every notice that a policy names, and has what its locales hear encoded.
+pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptError> {
+    let mut locales = BTreeSet::new();
+    for policy in config.policies.values() {
+        for locale in policy.locale.values() {
+            prompts.find(&policy.notice, locale)?;
+            locales.insert(locale);
+        }
+    }
+    locales.into_iter().for_each(|locale| prompts.warm(locale));
+    Ok(())
+}
+
+/// Who may send requests.
+pub(super) fn peers(config: &Config) -> sip::Peers {
+    config.sip.peers.iter().copied().chain(next_hops(config)).collect()
+}
+
 fn sip_config(config: &Config) -> SipConfig {
     let sip = &config.sip;
     SipConfig {
@@ -294,7 +313,7 @@ fn sip_config(config: &Config) -> SipConfig {
             .map(|hop| sip::Listen { transport: hop.transport, addr: hop.addr })
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
-        peers: sip.peers.iter().copied().chain(next_hops(config)).collect(),
+        peers: peers(config),
         limits: sip::Limits {
             unanswered: sip.ring_within + FORGOTTEN_AFTER,
             ..sip::Limits::default()

@@ -1,6 +1,7 @@
 //! Who may speak to us.
 
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 
 use crate::network::Network;
 
@@ -20,6 +21,24 @@ impl Peers {
     #[must_use]
     pub fn contains(&self, addr: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(addr))
+    }
+}
+
+/// The peers of a running edge. They change when the configuration is read again.
+#[derive(Debug)]
+pub(super) struct Heard(RwLock<Peers>);
+
+impl Heard {
+    pub(super) fn new(peers: Peers) -> Self {
+        Self(RwLock::new(peers))
+    }
+
+    pub(super) fn contains(&self, addr: IpAddr) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(addr)
+    }
+
+    pub(super) fn replace(&self, peers: Peers) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = peers;
     }
 }
 
