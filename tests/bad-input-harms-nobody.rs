@@ -385,6 +385,35 @@ fn ten_thousand_mutations_leave_no_call_no_memory_and_no_panic() {
 }
 
 #[test]
+fn mutations_within_a_call_harm_no_other_call() {
+    let agent = agent();
+    let mut dice = Dice(0x5eed_a55e_4711_0004);
+    let mut phone = WirePhone::call(agent.udp(), "100");
+    phone.talk(Duration::from_millis(300));
+    phone.press(1, 3);
+    for n in 0..1_000 {
+        let (method, typed, body) = match n % 4 {
+            0 => ("INVITE", "Content-Type: application/sdp\r\n", SDP.replace('\n', "\r\n")),
+            1 => ("UPDATE", "Content-Type: application/sdp\r\n", SDP.replace('\n', "\r\n")),
+            2 => ("INFO", "Content-Type: application/dtmf-relay\r\n", "Signal=1\r\n".to_owned()),
+            _ => ("ACK", "", String::new()),
+        };
+        let text = phone.in_dialog(method, typed, &body);
+        // Mostly the body, so that the dialog is found.
+        let from = if n % 3 == 0 { 0 } else { text.find("\r\n\r\n").expect("an end") + 4 };
+        let mut bytes = text.into_bytes();
+        let from = from.min(bytes.len() - 1);
+        dice.mutate(&mut bytes, from);
+        phone.send_signal(&bytes);
+        if n % 50 == 0 {
+            phone.talk(Duration::from_millis(20));
+        }
+    }
+    Peer::udp(agent.udp()).catches_up("dialog");
+    takes_a_good_call(&agent);
+}
+
+#[test]
 fn mutations_over_tcp_end_their_connection_at_most() {
     let agent = agent();
     let mut dice = Dice(0x5eed_a55e_4711_0002);

@@ -180,3 +180,35 @@ fn an_endpoint_records_whoever_does_not_object() {
     assert!(wav.level(0, 0.2, 1.5, CALLER_HZ) > 0.1);
     assert!(wav.seconds() < 3.5, "{} s", wav.seconds());
 }
+
+#[test]
+fn a_held_call_is_silent_in_its_recording_and_comes_back() {
+    let (mut caller, mut callee) = phones("pcmu");
+    let agent = Agent::builder().inline(callee.uri()).start();
+    caller.dial(&agent.uri("callee"));
+    caller.wait_event("CALL_ESTABLISHED", SOON);
+    agent.wait_event("notice.completed", SOON);
+    caller.press('1');
+    callee.wait_event("CALL_INCOMING", SOON);
+    callee.answer();
+    callee.wait_event("CALL_ESTABLISHED", SOON);
+    std::thread::sleep(Duration::from_millis(1_200));
+    caller.hold();
+    std::thread::sleep(Duration::from_millis(1_500));
+    caller.resume();
+    std::thread::sleep(Duration::from_millis(1_500));
+    callee.hang_up();
+    caller.wait_event("CALL_CLOSED", SOON);
+    let recording = agent.wait_recording("sealed", SOON);
+    let wav = export(&agent, &recording);
+    let stretches = |hz, channel| {
+        let found = wav.present(channel, hz).into_iter();
+        found.filter(|(from, to)| to - from > 0.5).collect::<Vec<_>>()
+    };
+    let caller_said = stretches(CALLER_HZ, 0);
+    assert!(caller_said.len() >= 2, "{caller_said:?}");
+    let pause = caller_said[1].0 - caller_said[0].1;
+    assert!((1.0..2.5).contains(&pause), "{caller_said:?}");
+    assert!(wav.seconds() > 3.8, "{} s", wav.seconds());
+    verified(&agent, &recording);
+}
