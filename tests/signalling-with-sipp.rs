@@ -142,7 +142,7 @@ fn a_call_survives_the_loss_of_each_message_on_each_leg() {
             if first && repeated { Verdict::Drop } else { Verdict::Pass }
         }
     };
-    for policy in [standing(), asked().no_objection("200ms")] {
+    for policy in [standing(), asked().no_objection("1s")] {
         let answers = callee().reached_by_proxy().picks_up(&pcmu()).is_hung_up_on();
         // It is still there when its last answer is asked for again.
         let answers = answers.waits(3_000);
@@ -151,7 +151,7 @@ fn a_call_survives_the_loss_of_each_message_on_each_leg() {
         let callee = callee.key("contact", &behind.addr().to_string()).start();
         let agent = policy.inline(format!("sip:{}", behind.addr())).start();
         let before = Proxy::start(agent.udp(), lose_first_of_each());
-        let caller = caller().is_answered().waits(4_000).hangs_up();
+        let caller = caller().is_answered().waits(4_500).hangs_up();
         let caller = Sipp::plays(&caller, Some(before.addr())).service("200");
         caller.run().expect_success();
         callee.finish().expect_success();
@@ -452,5 +452,70 @@ fn an_invite_without_a_description_is_offered_one_in_the_answer() {
     let done = call(standing(), &caller().waits(500).hangs_up(), &answers);
     let offer = &heard(&done.caller, "SIP/2.0 200")[0];
     assert!(offer.contains("RTP/AVP 0 101"), "the codec that the callee chose: {offer}");
+    done.agent.wait_recording("sealed", SOON);
+}
+
+#[test]
+fn whoever_calls_reaches_the_callee_under_the_name_they_gave() {
+    let answers = callee().picks_up(&pcmu()).is_hung_up_on();
+    for name in [
+        "\"Anonymous\" <sip:anonymous@anonymous.invalid>",
+        "<tel:+49-30-123456>",
+        "\"J\u{fc}rgen \u{201e}M\u{fc}ller\u{201c}\" <sip:%2B4930123456@pbx.example;user=phone>",
+        "sip:100@pbx.example",
+    ] {
+        let caller = caller().is_answered().waits(100).hangs_up();
+        let caller = caller.with("\"SIPp\" <sip:sipp@[local_ip]:[local_port]>", name);
+        let done = call(standing(), &caller, &answers);
+        let from = &header(&heard(&done.callee, "INVITE")[0], "From")[0];
+        assert_eq!(from.rsplit_once(";tag=").expect("a tag").0, name);
+        assert!(!done.agent.log().contains("30123456"), "no number in the log");
+    }
+}
+
+#[test]
+fn requests_go_by_way_of_the_proxies_that_recorded_their_route() {
+    let route = "Record-Route: <sip:[local_ip]:[local_port];lr;hop=1>\n\
+                 Record-Route: <sip:192.0.2.7;lr;hop=2>\n";
+    let caller = Scenario::calls(&pcmu(), route).is_answered().is_hung_up_on();
+    let answer = callee().answers_with(180, "", "").waits(100);
+    let answer =
+        answer.answers_with(200, "Record-Route: <sip:[local_ip]:[local_port];lr>\n", &pcmu());
+    let done = call(standing(), &caller, &answer.hears_request("ACK").waits(200).hangs_up());
+    let bye = &heard(&done.caller, "BYE")[0];
+    let routes = header(bye, "Route").join(", ");
+    assert!(routes.find("hop=1") < routes.find("hop=2") && routes.contains("hop=2"), "{bye}");
+    assert_eq!(header(&heard(&done.caller, "SIP/2.0 200")[0], "Record-Route").len(), 2);
+    let ack = &heard(&done.callee, "ACK")[0];
+    assert_eq!(header(ack, "Route").len(), 1, "{ack}");
+}
+
+#[test]
+fn a_description_among_other_parts_is_found() {
+    let body = format!(
+        "--b\nContent-Type: application/sdp\n\n{}\n--b\nContent-Type: application/isup\n\
+         Content-Disposition: signal;handling=optional\n\nxyz\n--b--\n",
+        pcmu()
+    );
+    let caller = Scenario::calls(&body, "Content-Type: multipart/mixed;boundary=b\n");
+    let caller = caller.is_answered().waits(100).hangs_up();
+    let done = call(standing(), &caller, &callee().picks_up(&pcmu()).is_hung_up_on());
+    assert!(heard(&done.caller, "SIP/2.0 200")[0].contains("RTP/AVP 0 101"));
+}
+
+#[test]
+fn a_callee_whose_answer_is_of_no_use_is_hung_up_on_and_the_caller_told() {
+    let caller = caller().hears(488, &[100, 180]).acknowledges_refusal();
+    for answer in ["", &sdp(1, "18", "sendrecv"), "v=0\nnonsense\n"] {
+        call(standing(), &caller, &callee().picks_up(answer).is_hung_up_on());
+    }
+}
+
+#[test]
+fn a_caller_who_is_answered_hears_the_callees_early_media_as_a_call_in_progress() {
+    let callee = callee().answers(183, &pcmu()).waits(300).answers(200, &pcmu());
+    let callee = callee.hears_request("ACK").is_hung_up_on();
+    let caller = agreeing_caller().waits(900).hangs_up();
+    let done = call(asked(), &caller, &callee);
     done.agent.wait_recording("sealed", SOON);
 }

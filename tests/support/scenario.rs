@@ -78,6 +78,13 @@ impl Scenario {
         self.raw(&format!("<recv response=\"{status}\"{routes}/>\n"))
     }
 
+    /// Everything so far with one text in place of another.
+    pub fn with(mut self, from: &str, to: &str) -> Self {
+        assert!(self.steps.contains(from), "{from}");
+        self.steps = self.steps.replace(from, to);
+        self
+    }
+
     /// Waits for a request.
     pub fn hears_request(self, method: &str) -> Self {
         self.raw(&format!("<recv request=\"{method}\"/>\n"))

@@ -164,6 +164,17 @@ impl WirePhone {
         self.rtp.send_to(bytes, self.media()).ok();
     }
 
+    /// The text of a request in the dialog, for those who spoil it.
+    pub fn in_dialog(&mut self, method: &str, headers: &str, body: &str) -> String {
+        self.cseq += 1;
+        self.request(method, self.cseq, headers, body)
+    }
+
+    /// Sends these bytes as a SIP message.
+    pub fn send_signal(&self, bytes: &[u8]) {
+        self.sip.send_to(bytes, self.agent).expect("sent");
+    }
+
     /// A request in the dialog, and the status that answers it.
     pub fn asks(&mut self, method: &str, content_type: &str, body: &str) -> u16 {
         self.cseq += 1;

@@ -114,6 +114,7 @@ impl<'a> Rig<'a> {
             played_ms: 1000,
             total_ms: 1000,
             packets: 50,
+            received: 50,
             started: self.at.wall,
             ended: self.at.wall,
             held: false,
