@@ -53,8 +53,8 @@ fn an_opt_in_is_recorded_from_the_key_on_and_not_before() {
 fn a_key_during_the_notice_is_recorded_from_the_key_on() {
     let run = Run::start(Rings::For(A_WHILE), AgentBuilder::real_prompts);
     let mut caller = run.call();
-    run.wait_log("notice starts");
-    pause();
+    // A key counts once a second of the notice has been heard.
+    wait_for(SOON, "two seconds of the notice", || caller.heard() > 100);
     caller.press('1');
     run.wait_log("bridged");
     pause();
@@ -145,8 +145,7 @@ fn per_party_records_the_permitted_voice_and_never_the_other() {
 fn a_hang_up_during_the_notice_leaves_nothing_of_the_call() {
     let run = Run::start(Rings::On, AgentBuilder::real_prompts);
     let mut caller = run.call();
-    run.wait_log("notice starts");
-    pause();
+    wait_for(SOON, "a second of the notice", || caller.heard() > 50);
     caller.hang_up();
     run.wait_log("call ended");
     run.stop(caller).leaves_nothing();
@@ -170,8 +169,7 @@ fn a_cancelled_call_leaves_nothing_of_its_early_media() {
 fn a_crash_during_the_notice_leaves_nothing_of_the_call() {
     let mut run = Run::start(Rings::On, AgentBuilder::real_prompts);
     let caller = run.call();
-    run.wait_log("notice starts");
-    pause();
+    wait_for(SOON, "a second of the notice", || caller.heard() > 50);
     run.crash();
     run.stop(caller).leaves_nothing();
 }

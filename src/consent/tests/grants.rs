@@ -112,9 +112,13 @@ fn per_party_permits_who_said_yes_and_nobody_else() {
     rig.played(Leg::Caller, |_| {});
     rig.key(Leg::Caller, '2');
     rig.commit();
+    rig.present(Leg::Callee);
+    rig.commit();
     assert_eq!(rig.live(), [Leg::Callee]);
 
     let mut rig = accepted(&scratch, per_party());
+    rig.commit();
+    rig.present(Leg::Callee);
     rig.commit();
     assert_eq!(rig.live(), Leg::BOTH);
     rig.feed(Input::Left { leg: Leg::Callee });
