@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::catalog::{Catalog, Change, CommitError, DecisionEntry, Receipt};
 use crate::consent::Decision;
 use crate::event::{Body, Draft};
+use crate::ids::{CallId, RecordingId};
 
 /// How long until a fact is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -76,10 +77,15 @@ enum Entry {
 
 impl Scribe {
     /// Starts the task that writes.
-    pub(super) fn start(catalog: Catalog) -> Self {
+    ///
+    /// `unclaimed` is told of a permission that became durable when nobody waited for it any more.
+    pub(super) fn start(
+        catalog: Catalog,
+        unclaimed: impl Fn(CallId, RecordingId) + Send + Sync + 'static,
+    ) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
-        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog)));
+        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog), Arc::new(unclaimed)));
         Self { entries, backlog }
     }
 
@@ -123,12 +129,16 @@ impl Scribe {
     }
 }
 
-async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, backlog: Arc<Backlog>) {
+async fn write(
+    catalog: Catalog,
+    mut inbox: mpsc::UnboundedReceiver<Entry>,
+    backlog: Arc<Backlog>,
+    unclaimed: Arc<dyn Fn(CallId, RecordingId) + Send + Sync>,
+) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
         let taken = batch.len();
         let mut facts = Vec::new();
-        let mut deciding = Vec::new();
         for entry in batch.drain(..) {
             match entry {
                 Entry::Facts(told) => facts.push(told),
@@ -139,9 +149,16 @@ async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, back
                     if entry.permitted.is_some() && answer.is_closed() {
                         continue;
                     }
-                    let catalog = catalog.clone();
-                    let decided = tokio::spawn(async move { catalog.decide(*entry).await });
-                    deciding.push((decided, answer));
+                    // Queued here, so that nothing overtakes it; waited for elsewhere.
+                    let decided = catalog.decide(*entry);
+                    let unclaimed = Arc::clone(&unclaimed);
+                    tokio::spawn(async move {
+                        if let Err(Ok(receipt)) = answer.send(decided.await)
+                            && let Some(stream) = receipt.value().permits()
+                        {
+                            unclaimed(receipt.value().facts().call, stream.recording);
+                        }
+                    });
                 }
                 Entry::Flush(done) => {
                     store(&catalog, std::mem::take(&mut facts), &backlog.stuck).await;
@@ -150,9 +167,6 @@ async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, back
             }
         }
         store(&catalog, facts, &backlog.stuck).await;
-        for (decided, answer) in deciding {
-            let _ = answer.send(decided.await.unwrap_or(Err(CommitError::Closed)));
-        }
         backlog.waiting.fetch_sub(taken, Ordering::Relaxed);
     }
 }
