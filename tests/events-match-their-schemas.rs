@@ -92,6 +92,7 @@ fn played(completed: bool, reason: Option<CutReason>) -> Draft {
         played_ms: 3_200,
         total_ms: 6_100,
         packets: 160,
+        received: 9,
         started: AT,
         ended: AT,
         held: false,

@@ -50,6 +50,7 @@ fn facts(n: u64) -> DecisionFacts {
             played_ms: 4000,
             total_ms: 4000,
             packets: 200,
+            received: 9,
             started: time,
             ended: time,
             held: false,

@@ -13,7 +13,7 @@ use crate::agent::core::Inward;
 use crate::agent::counters::Counters;
 use crate::agent::scribe::{Scribe, Told};
 use crate::agent::tell::{Known, millis};
-use crate::catalog::{Change, DecisionEntry, NewRecording, Permitted};
+use crate::catalog::{Change, CommitError, DecisionEntry, NewRecording, Permitted};
 use crate::clock;
 use crate::consent::policy::Policy;
 use crate::consent::{Decision, Grant};
@@ -155,17 +155,29 @@ impl Keeper {
         tracing::info!(%call, %leg, ?outcome, "decided");
         let entry = DecisionEntry { decision, number, permitted, events: Vec::new() };
         let receipt = self.scribe.decide(entry);
+        let scribe = self.scribe.clone();
         tokio::spawn(async move {
-            match tokio::time::timeout(DURABLE_WITHIN, receipt).await {
+            tokio::pin!(receipt);
+            match tokio::time::timeout(DURABLE_WITHIN, &mut receipt).await {
                 Ok(Ok(Ok(receipt))) => decided(Some(receipt)),
-                Ok(Ok(Err(why))) => {
+                Ok(answer) => {
+                    let why = match answer {
+                        Ok(Err(why)) => why,
+                        _ => CommitError::Closed,
+                    };
                     tracing::error!(%call, %leg, %why, "a decision could not be stored");
                     decided(None);
                 }
-                _ => {
+                Err(_) => {
                     tracing::error!(%call, %leg, "a decision was not stored in time");
                     let _ = late.send(Inward::Late { call });
                     decided(None);
+                    // It may still be stored: then there is a recording that nothing is written of.
+                    if let Ok(Ok(receipt)) = receipt.await
+                        && let Some(stream) = receipt.value().permits()
+                    {
+                        scribe.tell(too_late(call, stream.recording));
+                    }
                 }
             }
         });
@@ -417,6 +429,11 @@ impl Keeping {
         };
         sealed.with_gaps(self.gaps.iter().copied())
     }
+}
+
+fn too_late(call: CallId, recording: RecordingId) -> Told {
+    let failed = RecordingFailed { call, recording, stream: None, reason: FailReason::Catalog };
+    Told::change(Change::Failed { recording: failed, at: clock::wall() }, failed)
 }
 
 /// The event for a segment on the disk; `None` for one whose names do not fit, which ours do.

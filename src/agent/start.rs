@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -19,12 +20,13 @@ use crate::agent::{bus, recovery};
 use crate::bus::Bus;
 use crate::catalog::{self, Catalog};
 use crate::clock;
-use crate::config::{Cidr, Config, Host, Mode, Route};
+use crate::config::{Config, Host, Mode};
 use crate::control::{self, ControlRequest, DataFolder};
 use crate::event::{AgentReady, Origin, Word};
 use crate::http;
 use crate::keys::{FileKeyStore, KeyFolderError, KeyStore, ReferenceKey, SigningKey};
 use crate::media::{Media, MediaConfig, MediaError, PromptBook, PromptError};
+use crate::network::Network;
 use crate::rtp::Codec;
 use crate::segment::{SegmentStore, StoreError, StoreOptions};
 use crate::sip::{self, Endpoint, Sip, SipConfig};
@@ -280,6 +282,10 @@ fn media_config(config: &Config) -> MediaConfig {
     }
 }
 
+/// How much longer than the next hop may ring an INVITE is kept: for looking up its name, and for
+/// the ends that its call comes to by itself.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
 /// Finds every notice that a policy names, and has what its locales hear encoded.
 pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptError> {
     let mut locales = BTreeSet::new();
@@ -295,7 +301,7 @@ pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptEr
 
 /// Who may send requests.
 pub(super) fn peers(config: &Config) -> sip::Peers {
-    config.sip.peers.iter().chain(&next_hops(config)).filter_map(network).collect()
+    config.sip.peers.iter().copied().chain(next_hops(config)).collect()
 }
 
 fn sip_config(config: &Config) -> SipConfig {
@@ -308,22 +314,21 @@ fn sip_config(config: &Config) -> SipConfig {
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
         peers: peers(config),
+        limits: sip::Limits {
+            unanswered: sip.ring_within + FORGOTTEN_AFTER,
+            ..sip::Limits::default()
+        },
         ..SipConfig::default()
     }
 }
 
 /// What a next hop sends within a call's dialog has to be heard too.
-fn next_hops(config: &Config) -> Vec<Cidr> {
-    let address = |route: &Route| match &route.mode {
+fn next_hops(config: &Config) -> impl Iterator<Item = Network> {
+    config.routes.iter().filter_map(|route| match &route.mode {
         Mode::Inline { next_hop } => match &next_hop.host {
-            Host::Address(ip) => ip.to_string().parse().ok(),
+            Host::Address(ip) => Some(Network::of(*ip)),
             Host::Name(_) => None,
         },
         Mode::Endpoint => None,
-    };
-    config.routes.iter().filter_map(address).collect()
-}
-
-fn network(cidr: &Cidr) -> Option<sip::Network> {
-    cidr.to_string().parse().ok()
+    })
 }

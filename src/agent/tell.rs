@@ -1,7 +1,7 @@
 //! What happened to a call, as rows of the catalog and events for everybody.
 
 use crate::agent::scribe::Told;
-use crate::call::machine::{Cause, Fact};
+use crate::call::machine::{Cause, Cut, Fact};
 use crate::catalog::Change;
 use crate::consent::machine::Denial;
 use crate::event::{
@@ -75,16 +75,16 @@ impl Known {
                     locale: Word::new(locale),
                 })
             }
-            Fact::NoticeEnded { leg, playback, notice } => {
+            Fact::NoticeEnded { leg, playback, notice, cut } => {
                 let Some(party) = self.party(*leg) else { return Told::default() };
-                let reason = if notice.held { CutReason::Held } else { CutReason::Key };
+                let reason = cut.map(cut_reason);
                 Told::event(NoticeEnded::of(
                     self.call,
                     *leg,
                     party.party_ref,
                     *playback,
                     notice,
-                    Some(reason),
+                    reason,
                 ))
             }
             Fact::Blocked { why } => Told::event(RecordingBlocked {
@@ -157,6 +157,15 @@ fn block_reason(why: Denial) -> BlockReason {
     }
 }
 
+fn cut_reason(cut: Cut) -> CutReason {
+    match cut {
+        Cut::Key => CutReason::Key,
+        Cut::Held => CutReason::Held,
+        Cut::HungUp => CutReason::HungUp,
+        Cut::Stopped => CutReason::Stopped,
+    }
+}
+
 fn end_cause(cause: Cause) -> EndCause {
     match cause {
         Cause::HungUp(_) => EndCause::HungUp,
@@ -166,7 +175,9 @@ fn end_cause(cause: Cause) -> EndCause {
         Cause::Unreachable(408 | 480) => EndCause::NoAnswer,
         Cause::Unreachable(_) => EndCause::Unreachable,
         Cause::RefusalEndsCall => EndCause::Refused,
-        Cause::NoAck => EndCause::Dead,
+        Cause::NoAck | Cause::Dead => EndCause::Dead,
+        Cause::Unavailable => EndCause::Unavailable,
+        Cause::MediaLost => EndCause::Failed,
         Cause::Agent => EndCause::Drained,
     }
 }

@@ -1,13 +1,18 @@
 //! Sounds and permission: what the permission machine wants, as the call can do it.
 
+use std::time::Duration;
+
 use crate::call::leg::{CalleeLeg, CallerLeg, Progress};
-use crate::call::machine::{Call, Cause, Fact, Output, Phase, Purpose};
+use crate::call::machine::{Call, Cause, Cut, Fact, Output, Phase, Purpose};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
-use crate::consent::KeyVia;
 use crate::consent::machine::{Denial, Input, Output as Wanted, Verdict};
 use crate::consent::policy::{OnRefusal, OnUnavailable};
+use crate::consent::{KeyVia, NoticePlayed};
 use crate::ids::Leg;
 use crate::time::Moment;
+
+/// How long a goodbye may take to be played.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(60);
 
 impl Call {
     /// Tells the permission machine what happened and does what it wants.
@@ -67,14 +72,12 @@ impl Call {
         let asked = self.permission.asks(Leg::Caller);
         match verdict {
             Verdict::Unrecorded { then: OnRefusal::HangUp, .. } => {
-                self.phase = Phase::Farewell;
-                return self.say(Leg::Caller, "refused-goodbye", Purpose::Farewell, out);
+                return self.say_farewell(at, "refused-goodbye", Cause::RefusalEndsCall, out);
             }
             Verdict::Unrecorded { why: Denial::Unavailable, .. }
                 if self.policy.on_unavailable == OnUnavailable::Refuse =>
             {
-                self.phase = Phase::Farewell;
-                return self.say(Leg::Caller, "unavailable", Purpose::Farewell, out);
+                return self.say_farewell(at, "unavailable", Cause::Unavailable, out);
             }
             // The caller is gone; `end` follows.
             Verdict::Unrecorded { why: Denial::Left, .. } => return,
@@ -97,8 +100,11 @@ impl Call {
     }
 
     pub(super) fn on_media(&mut self, at: Moment, event: MediaEvent, out: &mut Vec<Output>) {
-        if self.phase == Phase::Over {
-            return;
+        match event {
+            // The evidence of a hang-up names how much of the notice was played.
+            MediaEvent::Played { .. } => {}
+            _ if self.phase == Phase::Over => return,
+            _ => {}
         }
         match event {
             MediaEvent::Key { leg, key, rtp_timestamp } => {
@@ -112,16 +118,28 @@ impl Call {
                 self.playing.remove(&leg);
                 match purpose {
                     Purpose::Question => {
+                        let cut = self.cut(&notice);
                         let told = notice.clone();
-                        out.push(Output::Tell(Fact::NoticeEnded { leg, playback, notice: told }));
+                        out.push(Output::Tell(Fact::NoticeEnded {
+                            leg,
+                            playback,
+                            notice: told,
+                            cut,
+                        }));
                         self.permit(at, Input::Played { leg, notice }, out);
                     }
-                    Purpose::Farewell => self.end(at, Cause::RefusalEndsCall, out),
+                    Purpose::Farewell(cause) => self.end(at, cause, out),
                     Purpose::Courtesy => self.comfort(out),
                     Purpose::Comfort => {}
                 }
             }
-            MediaEvent::Silent { .. } => {}
+            MediaEvent::Silent { leg } => {
+                self.silent.insert(leg);
+                self.end_if_dead(at, out);
+            }
+            MediaEvent::Heard { leg } => {
+                self.silent.remove(&leg);
+            }
         }
     }
 
@@ -147,6 +165,45 @@ impl Call {
         if ringing && on_the_line && !self.playing.contains_key(&Leg::Caller) {
             let sound = Sound::Ringback { locale: self.side.locale.clone() };
             self.play(Leg::Caller, sound, Purpose::Comfort, out);
+        }
+    }
+
+    /// The call ends with these words, or without them if they take too long.
+    pub(super) fn say_farewell(
+        &mut self,
+        at: Moment,
+        prompt: &str,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        self.phase = Phase::Farewell;
+        self.farewell = Some((at.instant + FAREWELL_WITHIN, cause));
+        self.say(Leg::Caller, prompt, Purpose::Farewell(cause), out);
+    }
+
+    /// Ends a call in which nothing is heard of anybody who could be heard.
+    fn end_if_dead(&mut self, at: Moment, out: &mut Vec<Output>) {
+        let mut sending = Leg::BOTH
+            .into_iter()
+            .filter(|leg| self.media(*leg).is_some_and(|media| media.direction.receives()))
+            .peekable();
+        if sending.peek().is_some() && sending.all(|leg| self.silent.contains(&leg)) {
+            self.end(at, Cause::Dead, out);
+        }
+    }
+
+    /// Why a notice was cut, for those who read the events.
+    fn cut(&self, notice: &NoticePlayed) -> Option<Cut> {
+        if notice.completed {
+            None
+        } else if self.phase == Phase::Over {
+            Some(Cut::HungUp)
+        } else if notice.held {
+            Some(Cut::Held)
+        } else if self.permission.owes_decision() {
+            Some(Cut::Key)
+        } else {
+            Some(Cut::Stopped)
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::call::message::{
     Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, Transport,
 };
+use crate::call::negotiate::Session;
 use crate::ids::Pii;
 
 /// One confirmed or early dialog, from our side.
@@ -16,6 +17,8 @@ pub struct Dialog {
     call_id: String,
     local: Pii<Bytes>,
     remote: Pii<Bytes>,
+    /// `remote` without its tag: other forks of our INVITE have other tags.
+    peer: Pii<Bytes>,
     local_tag: String,
     remote_tag: Option<String>,
     local_cseq: u32,
@@ -48,6 +51,7 @@ impl Dialog {
                 Some(tag) => tagged(&invite.from.value, tag),
                 None => invite.from.value.clone(),
             },
+            peer: invite.from.value.clone(),
             local_tag: local_tag.to_owned(),
             remote_tag: invite.from.tag.clone(),
             local_cseq: 0,
@@ -69,7 +73,8 @@ impl Dialog {
         Self {
             call_id: outgoing.call_id,
             local: tagged(&outgoing.from, &outgoing.local_tag),
-            remote: outgoing.to,
+            remote: outgoing.to.clone(),
+            peer: outgoing.to,
             local_tag: outgoing.local_tag,
             remote_tag: None,
             local_cseq: 0,
@@ -87,7 +92,7 @@ impl Dialog {
     pub fn established(&self, answer: &Answered) -> Option<Self> {
         let tag = answer.to_tag.as_deref()?;
         let mut dialog = self.clone();
-        dialog.remote = tagged(&self.remote, tag);
+        dialog.remote = tagged(&self.peer, tag);
         dialog.remote_tag = Some(tag.to_owned());
         if let Some(contact) = &answer.contact {
             dialog.remote_target.clone_from(contact);
@@ -189,10 +194,8 @@ impl Dialog {
             return self.hop;
         }
         let uri = self.route_set.first().map_or(self.remote_target.as_str(), String::as_str);
-        match literal_address(uri) {
-            Some(addr) if addr.is_ipv4() == self.hop.addr.is_ipv4() => {
-                Hop { transport: Transport::Udp, addr }
-            }
+        match literal_hop(uri) {
+            Some(hop) if hop.addr.is_ipv4() == self.hop.addr.is_ipv4() => hop,
             _ => self.hop,
         }
     }
@@ -226,6 +229,8 @@ pub struct Unacknowledged {
     pub response: Response,
     /// The `CSeq` that the ACK will have.
     pub cseq: u32,
+    /// Our offer in it, where the INVITE had none: the ACK answers it.
+    pub offered: Option<Session>,
     /// When it is sent next, and when we give up.
     pub again: super::timer::Backoff,
 }
@@ -244,18 +249,31 @@ fn tagged(value: &Pii<Bytes>, tag: &str) -> Pii<Bytes> {
     Pii::new(Bytes::from(bytes))
 }
 
-/// The address in a URI such as `<sip:alice@192.0.2.1:5070;lr>`, where it is a literal one. The
-/// port is 5060 where there is none.
-fn literal_address(uri: &str) -> Option<SocketAddr> {
+/// The transport and address in a URI such as `<sip:alice@192.0.2.1:5070;transport=tcp;lr>`, where
+/// the address is a literal one. The port is 5060 where there is none.
+fn literal_hop(uri: &str) -> Option<Hop> {
     let inner = uri.split('<').nth(1).map_or(uri, |rest| rest.split('>').next().unwrap_or(rest));
-    let rest = inner.strip_prefix("sip:")?;
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = host.split([';', '?']).next().unwrap_or(host);
-    if let Ok(addr) = host.parse::<SocketAddr>() {
-        return Some(addr);
+    let (scheme, rest) = inner.split_once(':')?;
+    if !scheme.eq_ignore_ascii_case("sip") {
+        return None;
     }
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 5060))
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let mut parts = host.split([';', '?']);
+    let host = parts.next().unwrap_or(host);
+    let transport = match parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.eq_ignore_ascii_case("transport").then(|| value.to_ascii_lowercase())
+    }) {
+        None => Transport::Udp,
+        Some(value) if value == "udp" => Transport::Udp,
+        Some(value) if value == "tcp" => Transport::Tcp,
+        Some(_) => return None,
+    };
+    let addr = host.parse::<SocketAddr>().ok().or_else(|| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 5060))
+    })?;
+    Some(Hop { transport, addr })
 }
 
 #[cfg(test)]
@@ -265,18 +283,21 @@ mod tests {
     #[test]
     fn finds_literal_addresses_and_nothing_else() {
         let cases = [
-            ("sip:a@192.0.2.1:5070", Some("192.0.2.1:5070")),
-            ("<sip:192.0.2.1;lr>", Some("192.0.2.1:5060")),
-            ("sip:a@[2001:db8::1]:5070;transport=udp", Some("[2001:db8::1]:5070")),
-            ("sip:a@[2001:db8::1]", Some("[2001:db8::1]:5060")),
+            ("sip:a@192.0.2.1:5070", Some("UDP 192.0.2.1:5070")),
+            ("<sip:192.0.2.1;lr>", Some("UDP 192.0.2.1:5060")),
+            ("<SIP:192.0.2.1;Transport=TCP;lr>", Some("TCP 192.0.2.1:5060")),
+            ("sip:a@[2001:db8::1]:5070;transport=udp", Some("UDP [2001:db8::1]:5070")),
+            ("sip:a@[2001:db8::1]", Some("UDP [2001:db8::1]:5060")),
+            ("sip:a@192.0.2.1;transport=sctp", None),
             ("sip:a@example.com", None),
             ("sips:a@192.0.2.1", None),
             ("tel:+49", None),
             ("", None),
         ];
         for (uri, expected) in cases {
-            let expected = expected.map(|addr| addr.parse().expect("an address"));
-            assert_eq!(literal_address(uri), expected, "{uri}");
+            let found =
+                literal_hop(uri).map(|hop| format!("{} {}", hop.transport.as_str(), hop.addr));
+            assert_eq!(found.as_deref(), expected, "{uri}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The two legs and the permission machine meet here. Signalling of the caller's side is in
 //! `caller.rs`, of the callee's in `callee.rs`, sounds and permission in `asking.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::call::leg::{CalleeLeg, CallerLeg, Invited};
@@ -67,6 +67,8 @@ pub enum Input {
         /// Whose.
         leg: Leg,
     },
+    /// The call's media has ended by itself, by a defect.
+    MediaLost,
     /// The agent wants this call to end.
     HangUp,
     /// The time that [`Call::deadline`] named has come.
@@ -150,6 +152,8 @@ pub enum Fact {
         playback: PlaybackId,
         /// How much of it was sent, and how.
         notice: NoticePlayed,
+        /// Why it was cut, if it was.
+        cut: Option<Cut>,
     },
     /// The call is not recorded.
     Blocked {
@@ -168,6 +172,19 @@ pub enum Fact {
         /// Why it ended.
         cause: Cause,
     },
+}
+
+/// Why a notice did not play to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A key.
+    Key,
+    /// The party was on hold.
+    Held,
+    /// The party hung up.
+    HungUp,
+    /// Something else: there was nothing to play, or no way to send it.
+    Stopped,
 }
 
 /// Why a call or a leg ended.
@@ -189,6 +206,12 @@ pub enum Cause {
     Agent,
     /// No offer or answer that both sides understand.
     NoCommonCodec,
+    /// The recorder is out of order, under a policy that refuses then.
+    Unavailable,
+    /// Nothing was heard of any party for the configured time.
+    Dead,
+    /// The call's media failed inside the agent.
+    MediaLost,
 }
 
 impl Cause {
@@ -205,6 +228,9 @@ impl Cause {
             Cause::NoAck => "no-ack",
             Cause::Agent => "agent",
             Cause::NoCommonCodec => "no-common-codec",
+            Cause::Unavailable => "unavailable",
+            Cause::Dead => "dead",
+            Cause::MediaLost => "media-lost",
         }
     }
 
@@ -214,6 +240,7 @@ impl Cause {
         match self {
             Cause::Rejected(status) | Cause::Unreachable(status) => Some(status),
             Cause::NoCommonCodec => Some(488),
+            Cause::Unavailable => Some(503),
             Cause::Cancelled => Some(487),
             _ => None,
         }
@@ -242,8 +269,8 @@ pub(super) enum Purpose {
     Question,
     /// Tells what was decided; nothing waits for it.
     Courtesy,
-    /// The call ends with it.
-    Farewell,
+    /// The call ends with it, for this reason.
+    Farewell(Cause),
     /// Ringback.
     Comfort,
 }
@@ -267,10 +294,15 @@ pub struct Call {
     /// Permissions for parties who are not on the line yet.
     pub(super) grants: Vec<(Leg, Grant)>,
     pub(super) joined: Vec<Leg>,
+    /// Legs on which nothing is heard.
+    pub(super) silent: BTreeSet<Leg>,
+    /// When a goodbye is given up, and why it is said.
+    pub(super) farewell: Option<(Instant, Cause)>,
     pub(super) started: Timestamp,
     next_playback: u32,
     next_txn: u64,
     over_said: bool,
+    blocked_said: bool,
 }
 
 impl Call {
@@ -303,10 +335,13 @@ impl Call {
             playing: BTreeMap::new(),
             grants: Vec::new(),
             joined: Vec::new(),
+            silent: BTreeSet::new(),
+            farewell: None,
             started: at.wall,
             next_playback: 0,
             next_txn: setup.first_txn,
             over_said: false,
+            blocked_said: false,
         };
         let mut outputs = Vec::new();
         call.begin(at, &mut outputs);
@@ -331,6 +366,7 @@ impl Call {
             Input::NotDurable { leg } => {
                 self.permit(at, crate::consent::machine::Input::NotDurable { leg }, out);
             }
+            Input::MediaLost => self.end(at, Cause::MediaLost, out),
             Input::HangUp => self.end(at, Cause::Agent, out),
             Input::Tick => self.on_tick(at, out),
         }
@@ -341,7 +377,8 @@ impl Call {
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        [self.caller.deadline(), self.callee.deadline(), self.permission.deadline()]
+        let farewell = self.farewell.map(|(until, _)| until);
+        [self.caller.deadline(), self.callee.deadline(), self.permission.deadline(), farewell]
             .into_iter()
             .flatten()
             .min()
@@ -385,10 +422,10 @@ impl Call {
     fn begin_unrecorded(&mut self, at: Moment, why: Denial, out: &mut Vec<Output>) {
         use crate::consent::policy::OnUnavailable;
         if why == Denial::Unavailable && self.policy.on_unavailable == OnUnavailable::Refuse {
-            out.push(Output::Tell(Fact::Blocked { why }));
-            return self.refuse_caller(at, 503, Cause::Agent, out);
+            self.blocked(why, out);
+            return self.refuse_caller(at, 503, Cause::Unavailable, out);
         }
-        out.push(Output::Tell(Fact::Blocked { why }));
+        self.blocked(why, out);
         if self.inline.is_some() {
             self.dial(at, out);
         } else {
@@ -399,6 +436,11 @@ impl Call {
     fn on_tick(&mut self, at: Moment, out: &mut Vec<Output>) {
         self.tick_caller(at, out);
         self.tick_callee(at, out);
+        if let Some((until, cause)) = self.farewell
+            && until <= at.instant
+        {
+            self.end(at, cause, out);
+        }
         if self.permission.deadline().is_some_and(|due| due <= at.instant) {
             self.permit(at, crate::consent::machine::Input::Tick, out);
         }
@@ -421,6 +463,7 @@ impl Call {
             return;
         }
         self.phase = Phase::Over;
+        self.farewell = None;
         for leg in Leg::BOTH {
             self.permit(at, crate::consent::machine::Input::Left { leg }, out);
         }
@@ -436,19 +479,38 @@ impl Call {
 
     fn finish_if_over(&mut self, out: &mut Vec<Output>) {
         let gone = self.caller.is_gone() && self.callee.is_gone();
-        if self.phase == Phase::Over && gone && !self.over_said {
+        let done = gone && !self.permission.owes_decision();
+        if self.phase == Phase::Over && done && !self.over_said {
             self.over_said = true;
             out.push(Output::Over);
         }
     }
 
-    /// The verdict as the call sees it: nothing is recorded once it is being taken down.
-    pub(super) fn settled(&mut self, at: Moment, verdict: Verdict, out: &mut Vec<Output>) {
-        if let Verdict::Unrecorded { why, .. } = verdict {
+    /// Says once that the call is not recorded.
+    fn blocked(&mut self, why: Denial, out: &mut Vec<Output>) {
+        if !self.blocked_said {
+            self.blocked_said = true;
             out.push(Output::Tell(Fact::Blocked { why }));
         }
-        if self.phase == Phase::Asking {
-            self.go_on(at, verdict, out);
+    }
+
+    /// Every question of the call is answered.
+    pub(super) fn settled(&mut self, at: Moment, verdict: Verdict, out: &mut Vec<Output>) {
+        use crate::consent::policy::OnUnavailable;
+        if let Verdict::Unrecorded { why, .. } = verdict
+            && !self.permission.may_record()
+        {
+            self.blocked(why, out);
+        }
+        match (self.phase, verdict) {
+            (Phase::Asking, verdict) => self.go_on(at, verdict, out),
+            (
+                Phase::Dialling | Phase::Talking,
+                Verdict::Unrecorded { why: Denial::Unavailable, .. },
+            ) if self.policy.on_unavailable == OnUnavailable::Refuse => {
+                self.end(at, Cause::Unavailable, out);
+            }
+            _ => {}
         }
     }
 }

@@ -86,4 +86,9 @@ pub enum MediaEvent {
         /// On which leg.
         leg: Leg,
     },
+    /// RTP arrives again on a leg that was reported silent.
+    Heard {
+        /// On which leg.
+        leg: Leg,
+    },
 }

@@ -83,21 +83,36 @@ impl Rig {
     }
 
     fn played(&mut self, playback: u32, completed: bool) -> &mut Self {
-        let notice = NoticePlayed {
+        let notice = NoticePlayed { completed, ..self.notice(if completed { 1000 } else { 900 }) };
+        self.end_of(playback, notice)
+    }
+
+    fn played_so_much(&mut self, playback: u32, played_ms: u64) -> &mut Self {
+        let notice = self.notice(played_ms);
+        self.end_of(playback, notice)
+    }
+
+    fn end_of(&mut self, playback: u32, notice: NoticePlayed) -> &mut Self {
+        let playback = PlaybackId(playback);
+        self.feed(Input::Media(MediaEvent::Played { leg: Leg::Caller, playback, notice }))
+    }
+
+    /// A notice of a second, cut after so many milliseconds.
+    fn notice(&self, played_ms: u64) -> NoticePlayed {
+        NoticePlayed {
             prompt: "notice-opt-in".into(),
             locale: "en-US".into(),
             sha256: Digest::of(b"prompt"),
-            played_ms: 900,
+            played_ms,
             total_ms: 1000,
-            packets: 45,
+            packets: played_ms / 20,
+            received: 9,
             started: self.at.wall,
             ended: self.at.wall,
             held: false,
             loss_percent: None,
-            completed,
-        };
-        let playback = PlaybackId(playback);
-        self.feed(Input::Media(MediaEvent::Played { leg: Leg::Caller, playback, notice }))
+            completed: false,
+        }
     }
 
     fn callee_says(&mut self, status: u16, body: &'static str) -> &mut Self {
@@ -442,9 +457,12 @@ fn hanging_up_during_the_notice_leaves_evidence_and_ends_cleanly() {
     let mut rig = announced(opt_in());
     rig.by_caller(Method::Bye);
     assert_eq!(rig.statuses(), [200]);
+    assert!(rig.has(|o| matches!(o, Output::CloseMedia)));
+    assert!(!rig.is_over(), "the evidence needs the notice's end");
+    rig.played(1, false);
     let facts = rig.decision().expect("a decision").facts();
     assert_eq!((facts.outcome, &facts.answer), (Outcome::Refused, &Answer::HungUp));
-    assert!(rig.has(|o| matches!(o, Output::CloseMedia)));
+    assert_eq!(facts.notices.len(), 1);
     assert!(rig.is_over());
 }
 
@@ -687,4 +705,167 @@ fn a_callee_with_another_codec_is_heard_after_a_new_offer_to_the_caller() {
     refused.feed(Input::Response { txn, response: answered(488, "") });
     assert_eq!(refused.ended(), Some(Cause::NoCommonCodec));
     assert!(refused.sent(&Method::Bye).is_some());
+}
+
+/// An INVITE that leaves the offer to us.
+fn without_offer(policy: Policy) -> Rig {
+    let mut setup = setup(policy, true);
+    setup.invite.body = Bytes::new();
+    Rig::start(setup)
+}
+
+fn ack_with(rig: &mut Rig, cseq: u32, body: &'static str) {
+    let mut request = incoming(Method::Ack, cseq);
+    request.to.tag = Some("caller-side".into());
+    request.body = Bytes::from_static(body.as_bytes());
+    rig.feed(Input::Ack { leg: Leg::Caller, request });
+}
+
+fn described(rig: &Rig) -> String {
+    rig.responses().last().map(|r| String::from_utf8_lossy(&r.body).into_owned()).expect("one")
+}
+
+#[test]
+fn an_invite_without_an_offer_gets_ours_and_is_asked_once_it_is_answered() {
+    let mut rig = without_offer(opt_in());
+    assert_eq!(rig.statuses(), [200]);
+    assert!(Codec::ALL.iter().all(|codec| described(&rig).contains(codec.name())));
+    assert!(!rig.has(|o| matches!(o, Output::Media(_))), "nothing is known of the caller yet");
+    ack_with(&mut rig, 1, OFFER);
+    assert!(rig.has(|o| matches!(o, Output::Media(MediaCommand::Connect { .. }))));
+    assert_eq!(rig.prompts(), ["notice-opt-in"]);
+    assert_eq!(rig.call.media(Leg::Caller).map(|m| m.codec), Some(Codec::Pcma));
+    ack_with(&mut rig, 1, OFFER);
+    assert!(rig.out.is_empty(), "an ACK that comes again changes nothing");
+}
+
+#[test]
+fn an_ack_without_the_answer_ends_the_call() {
+    for body in ["", "v=0\r\nnonsense"] {
+        let mut rig = without_offer(opt_in());
+        ack_with(&mut rig, 1, body);
+        assert_eq!(rig.ended(), Some(Cause::NoCommonCodec));
+        assert!(rig.sent(&Method::Bye).is_some());
+        assert!(rig.prompts().is_empty());
+    }
+}
+
+#[test]
+fn where_nobody_is_asked_the_callees_codec_is_what_the_caller_is_offered() {
+    let mut rig = without_offer(standing());
+    let offer = rig.sent(&Method::Invite).expect("an INVITE").body.clone();
+    assert!(Codec::ALL.iter().all(|c| String::from_utf8_lossy(&offer).contains(c.name())));
+    assert_eq!(rig.callee_says(183, ANSWER).statuses(), [183]);
+    assert!(rig.responses()[0].body.is_empty(), "the offer is in the 200 alone");
+    assert_eq!(rig.callee_says(200, ANSWER).statuses(), [200]);
+    assert!(described(&rig).contains("RTP/AVP 8 101"));
+    assert_eq!(rig.relays(), 0, "the caller has no address yet");
+    ack_with(&mut rig, 1, OFFER);
+    assert_eq!(rig.relays(), 2);
+    assert_eq!(rig.out.iter().filter(|o| matches!(o, Output::Commit(_))).count(), 2);
+}
+
+#[test]
+fn a_reinvite_without_an_offer_gets_one_that_takes_a_held_call_back() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    let reinvite = |cseq, body| {
+        let mut request = incoming(Method::Invite, cseq);
+        request.to.tag = Some("caller-side".into());
+        request.body = Bytes::from_static(body);
+        Input::Request { leg: Leg::Caller, txn: ServerTxn(u64::from(cseq)), request }
+    };
+    let held = b"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n";
+    rig.feed(reinvite(2, held));
+    ack_with(&mut rig, 2, "");
+    rig.feed(reinvite(3, b""));
+    assert!(described(&rig).contains("a=sendrecv"), "{}", described(&rig));
+    assert!(rig.call.media(Leg::Caller).is_some_and(|m| !m.direction.sends()), "not agreed yet");
+    ack_with(&mut rig, 3, OFFER);
+    assert!(rig.call.media(Leg::Caller).is_some_and(|m| m.direction.sends()));
+    assert_eq!(rig.relays(), 0, "the bridge is as it was");
+    // An ACK without an answer leaves the session as it was.
+    rig.feed(reinvite(4, b""));
+    ack_with(&mut rig, 4, "");
+    assert_eq!(rig.ended(), None);
+    assert!(rig.call.media(Leg::Caller).is_some_and(|m| m.direction.sends()));
+}
+
+#[test]
+fn a_key_that_came_before_the_notice_was_heard_agrees_to_nothing() {
+    let mut rig = announced(opt_in());
+    rig.key('1');
+    rig.played_so_much(1, 20);
+    assert!(rig.decision().is_none());
+    assert_eq!(rig.prompts(), ["notice-opt-in"], "the notice starts again");
+    rig.key('1');
+    rig.played_so_much(2, 20);
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!((facts.outcome, &facts.answer), (Outcome::Refused, &Answer::NotHeard));
+
+    let mut rig = announced(opt_in());
+    rig.key('2');
+    rig.played_so_much(1, 0);
+    assert_eq!(rig.decision().expect("a no counts at once").facts().outcome, Outcome::Refused);
+}
+
+#[test]
+fn a_dead_line_objects_to_nothing_and_permits_nothing() {
+    let mut rig = announced(no_objection());
+    for playback in [1, 2] {
+        let mut notice = rig.notice(1000);
+        notice.completed = true;
+        notice.received = 0;
+        rig.end_of(playback, notice);
+    }
+    let facts = rig.decision().expect("a decision").facts();
+    assert_eq!((facts.outcome, &facts.answer), (Outcome::Refused, &Answer::NotHeard));
+}
+
+#[test]
+fn a_call_in_which_nothing_is_heard_of_anybody_ends() {
+    let silent = |leg| Input::Media(MediaEvent::Silent { leg });
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    rig.feed(silent(Leg::Caller));
+    assert_eq!(rig.ended(), None, "the callee may be talking");
+    rig.feed(Input::Media(MediaEvent::Heard { leg: Leg::Caller }));
+    rig.feed(silent(Leg::Callee));
+    assert_eq!(rig.ended(), None);
+    rig.feed(silent(Leg::Caller));
+    assert_eq!(rig.ended(), Some(Cause::Dead));
+}
+
+#[test]
+fn a_call_whose_media_failed_ends() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    assert_eq!(rig.feed(Input::MediaLost).ended(), Some(Cause::MediaLost));
+}
+
+#[test]
+fn a_goodbye_that_is_never_played_ends_the_call_all_the_same() {
+    let policy = Policy { on_refusal: OnRefusal::HangUp, ..no_objection() };
+    let mut rig = announced(policy);
+    rig.played(1, true).key('2');
+    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    assert_eq!(rig.call.phase(), Phase::Farewell);
+    while rig.ended().is_none() {
+        rig.wait(Duration::from_secs(100));
+    }
+    assert_eq!(rig.ended(), Some(Cause::RefusalEndsCall));
+}
+
+#[test]
+fn under_per_party_a_refusal_is_answered_as_one_and_the_others_agreement_stands() {
+    let mut rig = announced(Policy { scope: Scope::PerParty, ..opt_in() });
+    rig.played(1, true).key('2');
+    assert_eq!(rig.out.iter().filter(|o| matches!(o, Output::Commit(_))).count(), 1);
+    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    assert_eq!(rig.prompts(), ["declined"]);
+    assert_eq!(rig.blocked(), None, "the callee may still be recorded");
+    rig.callee_says(200, ANSWER);
+    let facts = rig.decision().expect("the callee's agreement").facts();
+    assert_eq!((facts.leg, facts.outcome), (Leg::Callee, Outcome::Granted));
 }

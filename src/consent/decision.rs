@@ -92,6 +92,9 @@ pub struct NoticePlayed {
     pub total_ms: u64,
     /// RTP packets sent for it.
     pub packets: u64,
+    /// RTP packets that came from the party meanwhile: none means that nobody can say whether
+    /// anybody was there to hear it.
+    pub received: u64,
     /// When the first packet left.
     pub started: Timestamp,
     /// When the last packet left, or the playing was cut.

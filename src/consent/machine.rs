@@ -1,6 +1,6 @@
 //! The permission machine of one call: who is asked, what was answered, who may be recorded.
 //!
-//! [`Permission`] joins the parties' own states ([`super::party`]) under the policy's scope: it
+//! [`Permission`] joins the parties' own states (`party.rs`) under the policy's scope: it
 //! decides when a receipt becomes a grant. It holds the leases, so dropping it ends every
 //! permission of the call.
 
@@ -138,6 +138,7 @@ pub struct Permission {
     policy: Arc<Policy>,
     parties: BTreeMap<Leg, Party>,
     settled: bool,
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -162,10 +163,15 @@ impl Permission {
             .map(|facts| {
                 let leg = facts.leg;
                 let terms = Terms::new(Arc::clone(&policy), digest, call, recording, facts);
-                (leg, Party { terms, present: false, state: State::waiting() })
+                // Nothing will ever be heard of a party who is neither asked nor covered.
+                let state = match policy.ask(leg) {
+                    Ask::Nobody => State::not_covered(),
+                    Ask::OnCall | Ask::Standing(_) => State::waiting(),
+                };
+                (leg, Party { terms, present: false, state })
             })
             .collect();
-        Self { policy, parties, settled: false }
+        Self { policy, parties, settled: false, ended: false }
     }
 
     /// Whether anybody on this call will be asked on it.
@@ -183,6 +189,23 @@ impl Permission {
             Scope::All => self.parties.keys().all(covered),
             Scope::PerParty => self.parties.keys().any(covered),
         }
+    }
+
+    /// Whether somebody may still be recorded, now or later in this call.
+    #[must_use]
+    pub fn may_record(&self) -> bool {
+        let denied = |party: &Party| party.state.is_denied();
+        match self.policy.scope {
+            Scope::All => !self.parties.values().any(denied),
+            Scope::PerParty => !self.parties.values().all(denied),
+        }
+    }
+
+    /// Whether a decision is still to be made although nobody has anything more to say: the
+    /// machine is to be kept until it is.
+    #[must_use]
+    pub fn owes_decision(&self) -> bool {
+        self.parties.values().any(|party| party.state.owes_decision())
     }
 
     /// When [`Input::Tick`] is due.
@@ -256,57 +279,85 @@ impl Permission {
     }
 
     /// Agreements on file take effect once nobody who is asked can still say no, so that a
-    /// refused call leaves no permission behind, and both decisions share one commit.
+    /// refused call leaves no permission behind, and both decisions share one commit. Where each
+    /// party stands alone, theirs takes effect when they are there.
     fn decide_standing(&mut self, at: Moment, outputs: &mut Vec<Output>) {
-        let mut asked = self.parties.iter().filter(|(leg, _)| self.asks(**leg)).peekable();
-        let ready = if asked.peek().is_none() {
-            self.parties.values().all(|party| party.present)
-        } else {
-            match self.policy.scope {
-                Scope::All => asked.all(|(_, party)| party.state.said_yes()),
-                Scope::PerParty => asked.all(|(_, party)| party.state.has_answered()),
-            }
-        };
-        if !ready || !self.possible() {
+        if self.ended || !self.possible() {
             return;
         }
         for leg in Leg::BOTH {
-            if let Ask::Standing(agreement) = self.policy.ask(leg).clone() {
+            let Ask::Standing(agreement) = self.policy.ask(leg).clone() else { continue };
+            let ready = match self.policy.scope {
+                Scope::All if self.asked().next().is_some() => {
+                    self.asked().all(|party| party.state.said_yes())
+                }
+                Scope::All => self.parties.values().all(|party| party.present),
+                Scope::PerParty => {
+                    self.parties.get(&leg).is_some_and(|party| party.present)
+                        && self.asked().all(|party| party.state.has_answered())
+                }
+            };
+            if ready {
                 self.step(leg, outputs, |state, terms| state.stand(terms, at, agreement));
             }
         }
     }
 
+    fn asked(&self) -> impl Iterator<Item = &Party> {
+        self.parties.iter().filter(|(leg, _)| self.asks(**leg)).map(|(_, party)| party)
+    }
+
     fn settle(&mut self, outputs: &mut Vec<Output>) {
-        if self.policy.scope == Scope::All && self.parties.values().any(|p| p.state.is_denied()) {
-            // One "no" is everybody's: leases end, receipts in hand are worth nothing.
-            for party in self.parties.values_mut() {
-                party.state.forfeit();
+        match (self.policy.scope, self.denial()) {
+            (Scope::All, Some(why)) => {
+                // One "no" is everybody's: leases end, receipts in hand are worth nothing.
+                for party in self.parties.values_mut() {
+                    party.state.forfeit(why);
+                }
             }
-        } else if self.parties.values().all(|party| party.state.is_final()) {
-            for party in self.parties.values_mut() {
-                if let Some(grant) = party.state.issue() {
-                    outputs.push(Output::Grant(grant));
+            (Scope::All, None) if !self.parties.values().all(|p| p.state.is_final()) => {}
+            (Scope::All | Scope::PerParty, _) => {
+                for party in self.parties.values_mut() {
+                    outputs.extend(party.state.issue().map(Output::Grant));
                 }
             }
         }
-        if self.settled {
-            return;
-        }
-        let verdict = if !self.possible() {
-            Some(self.unrecorded(Denial::NotCovered))
-        } else if self.parties.values().any(|party| party.state.is_permitted()) {
-            Some(Verdict::Recorded)
-        } else {
-            let denials = || self.parties.values().filter_map(|party| party.state.denial());
-            let all_denied = self.parties.values().all(|party| party.state.is_denied());
-            let any = self.policy.scope == Scope::All;
-            denials().next().filter(|_| any || all_denied).map(|why| self.unrecorded(why))
-        };
-        if let Some(verdict) = verdict {
+        if !self.settled
+            && let Some(verdict) = self.verdict()
+        {
             self.settled = true;
             outputs.push(Output::Settled(verdict));
         }
+    }
+
+    /// What the answers of those who are asked come to; where nobody is, what the agreements do.
+    fn verdict(&self) -> Option<Verdict> {
+        if !self.possible() {
+            return Some(self.unrecorded(Denial::NotCovered));
+        }
+        let permitted = |party: &Party| party.state.is_permitted();
+        if self.policy.scope == Scope::PerParty && self.asked().next().is_some() {
+            if !self.asked().all(|party| party.state.is_final()) {
+                return None;
+            }
+            if self.asked().any(permitted) {
+                return Some(Verdict::Recorded);
+            }
+            let why = self.asked().find_map(|party| party.state.denial());
+            return why.map(|why| self.unrecorded(why));
+        }
+        if self.parties.values().any(permitted) {
+            return Some(Verdict::Recorded);
+        }
+        let all_denied = self.parties.values().all(|party| party.state.is_denied());
+        let any = self.policy.scope == Scope::All;
+        self.denial().filter(|_| any || all_denied).map(|why| self.unrecorded(why))
+    }
+
+    /// Why a party is not recorded: what somebody did comes before what the policy leaves out.
+    fn denial(&self) -> Option<Denial> {
+        let denials = || self.parties.values().filter_map(|party| party.state.denial());
+        denials().find(|why| *why != Denial::NotCovered).or_else(|| denials().next())
     }
 
     fn unrecorded(&self, why: Denial) -> Verdict {

@@ -27,6 +27,10 @@ const LOSS_LIMIT_PERCENT: u8 = 20;
 /// A prompt whose end has not been reported after so long will never end: every question does.
 const PROMPT_WITHIN: Duration = Duration::from_secs(120);
 
+/// So much of a notice has to have reached a party before a key can mean consent to it: a key that
+/// was dialled ahead, or is held down, agrees to nothing. A quarter of a shorter notice.
+const HEARD_AT_LEAST_MS: u64 = 1000;
+
 /// How long the player may take to say how much of a cut prompt was sent.
 const CUT_WITHIN: Duration = Duration::from_millis(500);
 
@@ -53,6 +57,15 @@ impl Terms {
 
     pub(super) fn locale(&self) -> &str {
         &self.party.locale
+    }
+
+    /// Whether enough of the notice itself, and not only of a re-prompt, was sent for a key to be
+    /// an answer to it.
+    fn has_reached(&self, heard: &[NoticePlayed]) -> bool {
+        heard.iter().any(|notice| {
+            let enough = HEARD_AT_LEAST_MS.min(notice.total_ms / 4);
+            notice.prompt == self.policy.notice && notice.packets > 0 && notice.played_ms >= enough
+        })
     }
 
     fn decide(
@@ -131,6 +144,7 @@ pub(super) struct Announcing {
     attempt: u8,
     heard: Vec<NoticePlayed>,
     until: Instant,
+    held: bool,
 }
 
 /// The prompt has ended; a key or the end of the window decides.
@@ -143,13 +157,15 @@ pub(super) struct Listening {
     held: bool,
 }
 
-/// A key cut the prompt short; the player still has to say how much of it was sent, because the
-/// evidence names it.
+/// A key, or a hang-up, cut the prompt short; the player still has to say how much of it was sent,
+/// because the evidence names it.
 #[derive(Debug)]
 pub(super) struct Cutting {
     heard: Vec<NoticePlayed>,
+    attempt: u8,
     answer: Answer,
     outcome: Outcome,
+    denial: Denial,
     until: Instant,
 }
 
@@ -177,6 +193,10 @@ impl State {
         State::Waiting
     }
 
+    pub(super) fn not_covered() -> Self {
+        State::Denied(Denied { why: Denial::NotCovered })
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             State::Announcing(announcing) => Some(announcing.until),
@@ -200,6 +220,11 @@ impl State {
 
     pub(super) fn is_final(&self) -> bool {
         matches!(self, State::Cleared(_) | State::Permitted(_) | State::Denied(_))
+    }
+
+    /// Whether its decision is still to be made although nothing more will be said.
+    pub(super) fn owes_decision(&self) -> bool {
+        matches!(self, State::Cutting(_))
     }
 
     pub(super) fn is_permitted(&self) -> bool {
@@ -255,10 +280,11 @@ impl State {
         let Some(outcome) = meaning(&terms.policy, key) else { return Step::to(self) };
         let answer = Answer::Key { key, via, rtp_timestamp };
         match self {
-            State::Announcing(Announcing { heard, .. }) => Step::with(
-                State::Cutting(Cutting { heard, answer, outcome, until: at.instant + CUT_WITHIN }),
-                Effect::Silence,
-            ),
+            State::Announcing(Announcing { heard, attempt, .. }) => {
+                let (denial, until) = (Denial::from(outcome), at.instant + CUT_WITHIN);
+                let cutting = Cutting { heard, attempt, answer, outcome, denial, until };
+                Step::with(State::Cutting(cutting), Effect::Silence)
+            }
             State::Listening(Listening { heard, .. }) => {
                 let decision = terms.decide(at, terms.policy.gate, heard, answer, outcome);
                 commit(decision, Denial::from(outcome))
@@ -269,6 +295,9 @@ impl State {
 
     pub(super) fn held(self) -> Step {
         match self {
+            State::Announcing(announcing) => {
+                Step::to(State::Announcing(Announcing { held: true, ..announcing }))
+            }
             State::Listening(listening) => {
                 Step::to(State::Listening(Listening { held: true, ..listening }))
             }
@@ -303,18 +332,23 @@ impl State {
     }
 
     pub(super) fn left(self, terms: &Terms, at: Moment) -> Step {
-        let heard = match self {
-            State::Announcing(Announcing { heard, .. })
-            | State::Listening(Listening { heard, .. })
-            | State::Cutting(Cutting { heard, .. }) => heard,
-            State::Denied(denied) => return Step::to(State::Denied(denied)),
-            State::Waiting | State::Deciding(_) | State::Cleared(_) | State::Permitted(_) => {
-                return Step::to(State::Denied(Denied { why: Denial::Left }));
+        match self {
+            State::Announcing(Announcing { heard, attempt, .. }) => {
+                Step::to(State::Cutting(Cutting::by_hanging_up(at, heard, attempt)))
             }
-        };
-        let gate = terms.policy.gate;
-        let decision = terms.decide(at, gate, heard, Answer::HungUp, Outcome::Refused);
-        commit(decision, Denial::Left)
+            State::Cutting(Cutting { heard, attempt, outcome, .. }) if outcome.permits() => {
+                Step::to(State::Cutting(Cutting::by_hanging_up(at, heard, attempt)))
+            }
+            State::Listening(Listening { heard, .. }) => {
+                let gate = terms.policy.gate;
+                let decision = terms.decide(at, gate, heard, Answer::HungUp, Outcome::Refused);
+                commit(decision, Denial::Left)
+            }
+            no @ (State::Cutting(_) | State::Denied(_)) => Step::to(no),
+            State::Waiting | State::Deciding(_) | State::Cleared(_) | State::Permitted(_) => {
+                Step::to(State::Denied(Denied { why: Denial::Left }))
+            }
+        }
     }
 
     pub(super) fn tick(self, terms: &Terms, at: Moment) -> Step {
@@ -328,27 +362,18 @@ impl State {
                 let decision = terms.decide(at, gate, heard, Answer::NotHeard, Outcome::Refused);
                 commit(decision, Denial::NotHeard)
             }
-            State::Cutting(cutting) if cutting.until <= at.instant => {
-                // The player is gone: what was played cannot be proven.
-                Step::to(State::Denied(Denied {
-                    why: if cutting.outcome.permits() {
-                        Denial::Unavailable
-                    } else {
-                        Denial::from(cutting.outcome)
-                    },
-                }))
-            }
+            State::Cutting(cutting) if cutting.until <= at.instant => cutting.unreported(terms, at),
             other => Step::to(other),
         }
     }
 
-    /// Ends the permission because somebody else's "no" is everybody's.
-    pub(super) fn forfeit(&mut self) {
+    /// Ends the permission because somebody else's "no", for whatever reason, is everybody's.
+    pub(super) fn forfeit(&mut self, why: Denial) {
         match self {
             State::Denied(_) => {}
             // Its own answer is still to be written down.
             State::Deciding(deciding) if !deciding.yes => {}
-            _ => *self = State::Denied(Denied { why: Denial::Refused }),
+            _ => *self = State::Denied(Denied { why }),
         }
     }
 
@@ -368,19 +393,24 @@ impl State {
 }
 
 impl Announcing {
-    fn played(mut self, terms: &Terms, at: Moment, notice: NoticePlayed) -> Step {
+    fn played(mut self, terms: &Terms, at: Moment, mut notice: NoticePlayed) -> Step {
+        notice.held |= self.held;
         let heard = was_heard(&notice);
         self.heard.push(notice);
-        match terms.policy.gate {
-            Gate::NoObjection if !heard => not_heard(terms, at, self.attempt, self.heard),
-            _ => Step::to(State::Listening(Listening {
-                attempt: self.attempt,
-                heard: self.heard,
-                start: at.wall,
-                until: at.instant + terms.policy.answer_within,
-                held: false,
-            })),
+        let enough = match terms.policy.gate {
+            Gate::NoObjection => heard,
+            Gate::OptIn | Gate::Standing | Gate::Token => terms.has_reached(&self.heard),
+        };
+        if !enough {
+            return not_heard(terms, at, self.attempt, self.heard);
         }
+        Step::to(State::Listening(Listening {
+            attempt: self.attempt,
+            heard: self.heard,
+            start: at.wall,
+            until: at.instant + terms.policy.answer_within,
+            held: false,
+        }))
     }
 }
 
@@ -407,11 +437,37 @@ impl Listening {
 }
 
 impl Cutting {
+    fn by_hanging_up(at: Moment, heard: Vec<NoticePlayed>, attempt: u8) -> Self {
+        Self {
+            heard,
+            attempt,
+            answer: Answer::HungUp,
+            outcome: Outcome::Refused,
+            denial: Denial::Left,
+            until: at.instant + CUT_WITHIN,
+        }
+    }
+
     fn played(mut self, terms: &Terms, at: Moment, notice: NoticePlayed) -> Step {
         self.heard.push(notice);
+        if self.outcome.permits() && !terms.has_reached(&self.heard) {
+            return not_heard(terms, at, self.attempt, self.heard);
+        }
         let gate = terms.policy.gate;
         let decision = terms.decide(at, gate, self.heard, self.answer, self.outcome);
-        commit(decision, Denial::from(self.outcome))
+        commit(decision, self.denial)
+    }
+
+    /// The player is gone: a "no" stands, and a "yes" to what cannot be proven is none.
+    fn unreported(self, terms: &Terms, at: Moment) -> Step {
+        let gate = terms.policy.gate;
+        let (answer, denial) = if self.outcome.permits() {
+            (Answer::NotHeard, Denial::NotHeard)
+        } else {
+            (self.answer, self.denial)
+        };
+        let outcome = if self.outcome.permits() { Outcome::Refused } else { self.outcome };
+        commit(terms.decide(at, gate, self.heard, answer, outcome), denial)
     }
 }
 
@@ -429,6 +485,7 @@ fn was_heard(notice: &NoticePlayed) -> bool {
     notice.completed
         && !notice.held
         && notice.packets > 0
+        && notice.received > 0
         && notice.loss_percent.is_none_or(|loss| loss <= LOSS_LIMIT_PERCENT)
 }
 
@@ -444,7 +501,10 @@ fn not_heard(terms: &Terms, at: Moment, attempt: u8, heard: Vec<NoticePlayed>) -
 
 fn announce(prompt: String, attempt: u8, heard: Vec<NoticePlayed>, at: Moment) -> Step {
     let until = at.instant + PROMPT_WITHIN;
-    Step::with(State::Announcing(Announcing { attempt, heard, until }), Effect::Play { prompt })
+    Step::with(
+        State::Announcing(Announcing { attempt, heard, until, held: false }),
+        Effect::Play { prompt },
+    )
 }
 
 fn commit(decision: Decision, denial: Denial) -> Step {

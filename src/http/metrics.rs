@@ -106,6 +106,13 @@ fn media(page: &mut Page<'_>, now: &Snapshot) -> fmt::Result {
         None,
         now.packets_lost,
     )?;
+    page.counters(
+        "rtp_packets_dropped",
+        "RTP packets that were neither heard nor recorded, by reason. Many of \"address\": the \
+         peer sends from elsewhere than its SDP says, as behind NAT (media.latch)",
+        None,
+        by("reason", &now.packets_dropped),
+    )?;
     page.counter(
         "writer_dropped_packets",
         "Audio packets that a recording could not take because the disk was too slow; each is in \
@@ -262,6 +269,7 @@ mod tests {
             decisions: vec![("opt-in", "granted", 7)],
             packets_before_permission: 11,
             packets_lost: 12,
+            packets_dropped: vec![("address", 16)],
             writer_dropped: 13,
             outbox_depth: 14,
             outbox_age: Duration::from_millis(1500),
@@ -281,6 +289,7 @@ mod tests {
             "assent_decisions_total{gate=\"opt-in\",outcome=\"granted\"} 7",
             "assent_rtp_packets_before_permission_total 11",
             "assent_rtp_packets_lost_total 12",
+            "assent_rtp_packets_dropped_total{reason=\"address\"} 16",
             "assent_writer_dropped_packets_total 13",
             "assent_outbox_events 14",
             "assent_outbox_oldest_seconds 1.5",

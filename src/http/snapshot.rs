@@ -93,6 +93,8 @@ pub struct Snapshot {
     pub packets_before_permission: u64,
     /// Packets that never came, as their sequence numbers tell.
     pub packets_lost: u64,
+    /// RTP packets that counted for nothing, by the reason.
+    pub packets_dropped: Vec<(&'static str, u64)>,
     /// Packets that a writer could not take: each is in a marked gap.
     pub writer_dropped: u64,
     /// Events that wait in the outbox.

@@ -104,6 +104,10 @@ impl Bridge {
             else {
                 continue;
             };
+            if from.silence == Silence::Reported {
+                from.silence = Silence::Unreported;
+                (turn.report)(call, MediaReport::Event(MediaEvent::Heard { leg }));
+            }
             if let (Some(to), Some(media)) = (to.as_deref_mut(), from.media())
                 && let Some(header) =
                     to.relay_header(&packet, admitted, media, turn.now, turn.tally)
@@ -409,6 +413,7 @@ fn unplayed(name: &str, locale: &str, wall: Timestamp) -> NoticePlayed {
         played_ms: 0,
         total_ms: 0,
         packets: 0,
+        received: 0,
         started: wall,
         ended: wall,
         held: false,

@@ -180,7 +180,9 @@ impl LegStream {
         match inbound.admit(media, &packet, from, arrived) {
             Ok(admitted) => {
                 self.last_heard = now;
-                self.silence = Silence::Unreported;
+                if let Some(playback) = &mut self.playback {
+                    playback.heard_peer();
+                }
                 Some((packet, admitted))
             }
             Err(refused) => {

@@ -28,9 +28,10 @@ pub(super) struct Playback {
     sent: u64,
     started: Option<Timestamp>,
     ended: Timestamp,
-    last: Frame,
     held: Held,
     worst_loss: Option<u8>,
+    /// Packets admitted from the peer meanwhile.
+    received: u64,
 }
 
 /// Whether a sound ends by itself.
@@ -86,9 +87,9 @@ impl Playback {
             sent: 0,
             started: None,
             ended: wall,
-            last: Frame::Held,
             held: Held::Never,
             worst_loss: None,
+            received: 0,
         }
     }
 
@@ -148,7 +149,6 @@ impl Playback {
     /// Takes note of the next frame's fate.
     pub(super) fn passed(&mut self, frame: Frame, wall: Timestamp) {
         self.next += 1;
-        self.last = frame;
         if self.shape == Shape::Endless && self.next >= self.clip.frame_count {
             self.next = 0;
         }
@@ -163,6 +163,11 @@ impl Playback {
         }
     }
 
+    /// A packet of the peer came while this played: the line is alive.
+    pub(super) fn heard_peer(&mut self) {
+        self.received += 1;
+    }
+
     /// The peer's report says that it lost so much of what we sent, in 1/256.
     pub(super) fn peer_lost(&mut self, fraction: u8) {
         let percent = (u32::from(fraction) * 100).div_ceil(256);
@@ -172,7 +177,8 @@ impl Playback {
 
     /// What came of it; `wall` is when it was cut, if it was.
     pub(super) fn outcome(&self, wall: Timestamp) -> NoticePlayed {
-        let completed = self.is_over() && self.last == Frame::Sent;
+        let frames = u64::try_from(self.clip.frame_count).unwrap_or(u64::MAX);
+        let completed = self.is_over() && self.sent == frames;
         NoticePlayed {
             prompt: self.clip.name.clone(),
             locale: self.clip.locale.clone(),
@@ -180,6 +186,7 @@ impl Playback {
             played_ms: (self.sent * 20).min(self.clip.total_ms),
             total_ms: self.clip.total_ms,
             packets: self.sent,
+            received: self.received,
             started: self.started.unwrap_or(wall),
             ended: if completed { self.ended } else { wall },
             held: self.held == Held::AtTimes,

@@ -51,6 +51,9 @@ pub(super) struct WorkerHandle {
 /// How many batches are read from one socket before the next one has its turn.
 const BATCHES_A_TURN: usize = 4;
 
+/// How often a socket is given a turn to be emptied before its leg is recorded.
+const TURNS_BEFORE_RECORDING: usize = 256;
+
 const WAKE: Token = Token(usize::MAX);
 
 impl WorkerHandle {
@@ -219,7 +222,9 @@ impl Worker {
             // A socket may be here twice: by itself and by a new event.
             unfinished.sort_unstable();
             unfinished.dedup();
-            unfinished.drain(..).for_each(|token| self.drain(token));
+            unfinished.drain(..).for_each(|token| {
+                self.drain(token);
+            });
             for token in events.iter().map(Event::token).filter(|token| *token != WAKE) {
                 self.drain(token);
             }
@@ -236,11 +241,13 @@ impl Worker {
     }
 
     /// Reads from a socket until it is empty, or has had its turn.
-    fn drain(&mut self, token: Token) {
+    fn drain(&mut self, token: Token) -> Left {
         let Place { slot, leg, port } = Place::of(token);
         for _ in 0..BATCHES_A_TURN {
-            let Some(stream) = self.calls.get_mut(slot).and_then(Option::as_mut) else { return };
-            let Some(stream) = stream.leg(leg) else { return };
+            let Some(stream) = self.calls.get_mut(slot).and_then(Option::as_mut) else {
+                return Left::Nothing;
+            };
+            let Some(stream) = stream.leg(leg) else { return Left::Nothing };
             let socket = if port == Port::Rtp { &stream.rtp } else { &stream.rtcp };
             let left = self.shared.inbox.fill(socket);
             if self.shared.inbox.len() > 0 {
@@ -250,10 +257,11 @@ impl Worker {
                 });
             }
             if left == Left::Nothing {
-                return;
+                return Left::Nothing;
             }
         }
         self.unfinished.push(token);
+        Left::Perhaps
     }
 
     fn run_timers(&mut self) {
@@ -296,9 +304,20 @@ impl Worker {
             Order::Command(command) => self.with_call(slot, |bridge, turn| {
                 bridge.command(command, turn);
             }),
-            Order::Record { leg, capture } => self.with_call(slot, |bridge, turn| {
-                bridge.record(leg, capture, turn);
-            }),
+            Order::Record { leg, capture } => {
+                // What came before the grant may still wait in the socket: it is relayed, and
+                // gone, before the writer is there.
+                let token = Place { slot, leg, port: Port::Rtp }.token();
+                let empty = (0..TURNS_BEFORE_RECORDING).any(|_| self.drain(token) == Left::Nothing);
+                self.with_call(slot, |bridge, turn| {
+                    bridge.record(leg, capture, turn);
+                    if !empty {
+                        // Somebody floods the port: what is old and what is new cannot be told.
+                        tracing::error!(call = %bridge.call(), %leg, "not recorded: flooded");
+                        bridge.stop_recording(leg, turn);
+                    }
+                });
+            }
             Order::StopRecording { leg } => self.with_call(slot, |bridge, turn| {
                 bridge.stop_recording(leg, turn);
             }),

@@ -307,11 +307,6 @@ impl Agent {
         self.process.is_some()
     }
 
-    /// Whether it runs.
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.ended().is_none())
-    }
-
     /// Runs it under another program from its next start on; `[]` for none.
     pub fn set_wrapper<S: Into<String>>(&mut self, command: impl IntoIterator<Item = S>) {
         self.wrapper = command.into_iter().map(Into::into).collect();
@@ -332,13 +327,21 @@ impl Agent {
             .args(["serve", "--config"])
             .arg(self.config())
             .current_dir(self.folder.path())
-            .env_remove("ASSENT_CONFIG")
-            .envs(self.environment.iter().map(|(k, v)| (k, v)));
+            .env_remove("ASSENT_CONFIG");
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info,assent=debug");
         }
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         let log = self.folder.path().join("agent.log");
         self.process = Some(Process::start("assent serve", &mut command, &log));
+    }
+
+    /// Does something with it outside its wrapper.
+    pub fn unwrapped<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let wrapper = std::mem::take(&mut self.wrapper);
+        let done = what(self);
+        self.wrapper = wrapper;
+        done
     }
 
     /// Where it takes SIP over UDP.
@@ -360,6 +363,16 @@ impl Agent {
             .filter_map(|l| l.as_str()?.strip_prefix(transport)?.strip_prefix(':')?.parse().ok())
             .next()
             .unwrap_or_else(|| panic!("no {transport} in {}", self.ready))
+    }
+
+    /// The address of a listener on this transport in the family of this address.
+    pub fn listens_to(&self, transport: &str, ip: std::net::IpAddr) -> SocketAddr {
+        let listeners = self.ready["sip"].as_array().expect("sip in ready.json");
+        listeners
+            .iter()
+            .filter_map(|l| l.as_str()?.strip_prefix(transport)?.strip_prefix(':')?.parse().ok())
+            .find(|addr: &SocketAddr| addr.is_ipv4() == ip.is_ipv4())
+            .unwrap_or_else(|| panic!("no {transport} for {ip} in {}", self.ready))
     }
 
     /// Where it takes HTTP.

@@ -22,7 +22,10 @@ pub mod peer;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod scenario;
 pub mod sipp;
+pub mod talker;
+pub mod wire_phone;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,7 +38,9 @@ pub use peer::{Answerer, Talker};
 pub use ports::Ports;
 pub use process::Process;
 pub use proxy::{Proxy, Toward, Verdict};
+pub use scenario::Scenario;
 pub use sipp::Sipp;
+pub use wire_phone::WirePhone;
 
 /// How much of something to do: little in `make test`, much in `make soak`.
 pub fn rounds(test: usize, soak: usize) -> usize {
