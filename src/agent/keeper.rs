@@ -66,6 +66,8 @@ struct Keeping {
     gaps: Vec<GapSpan>,
     failed: Option<FailReason>,
     result: SealResult,
+    /// Streams whose storage failed, and since when nothing of them is written.
+    broken: Vec<(StreamIndex, Timestamp)>,
     media: MediaState,
 }
 
@@ -118,6 +120,7 @@ impl Keeper {
                 gaps: Vec::new(),
                 failed: None,
                 result: SealResult::Complete,
+                broken: Vec::new(),
                 media: MediaState::Open,
             },
         );
@@ -311,6 +314,7 @@ impl Keeper {
             _ => FailReason::Storage,
         };
         keeping.failed.get_or_insert(reason);
+        keeping.broken.push((segment.name.stream.index, clock::wall()));
     }
 
     fn seal_if_complete(&mut self, call: CallId) {
@@ -341,7 +345,14 @@ impl Keeper {
             Some(reason) => {
                 self.counters.recording_failed();
                 let failed = RecordingFailed { call, recording, stream: None, reason };
-                self.scribe.tell(Told::change(Change::Failed { recording: failed, at }, failed));
+                let end = keeping.ended.unwrap_or(at);
+                let gap = |(stream, start): (StreamIndex, Timestamp)| Change::Gap {
+                    recording,
+                    gap: GapSpan { stream, start, end: end.max(start), reason: GapReason::Dropped },
+                };
+                let mut changes: Vec<Change> = keeping.broken.into_iter().map(gap).collect();
+                changes.push(Change::Failed { recording: failed, at });
+                self.scribe.tell(Told { changes, events: vec![Draft::new(failed)] });
             }
             None => {
                 self.counters.recording_sealed();

@@ -223,3 +223,49 @@ fn is_permanent(why: &CommitError) -> bool {
         CommitError::Busy | CommitError::DiskFull | CommitError::Storage(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{FILE, QUEUE, Settings};
+    use crate::event::{AgentReady, Origin, Word};
+    use crate::keys::{ReferenceKey, SigningKey};
+
+    fn ready() -> Told {
+        Told::event(AgentReady { version: Word::new("1") })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_happens_while_the_catalog_is_stuck_is_bounded_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, keys) = (folder.path().join("data"), folder.path().join("keys"));
+        let catalog = Catalog::open(Settings {
+            data: data.clone(),
+            origin: Origin { tenant: "t".parse().unwrap(), node: "n".parse().unwrap() },
+            signing: SigningKey::open(&keys).unwrap(),
+            reference: ReferenceKey::open(&keys).unwrap(),
+            queue: QUEUE,
+        })
+        .unwrap();
+        let scribe = Scribe::start(catalog.clone());
+        let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        scribe.tell(ready());
+        while !scribe.is_stuck() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!scribe.is_full());
+        for _ in 0..FULL {
+            scribe.tell(ready());
+        }
+        assert!(scribe.is_full(), "no new call is taken");
+        db.execute_batch("ROLLBACK").unwrap();
+        scribe.flush().await;
+        assert!(!scribe.is_stuck());
+        let stored = catalog.read(|reader| reader.outbox_status()).await.unwrap();
+        assert_eq!(stored.last, FULL as u64 + 1, "nothing that happened is lost");
+        while scribe.is_full() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
