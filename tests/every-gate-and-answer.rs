@@ -278,7 +278,7 @@ fn standing_for_both_asks_nobody_and_writes_both_agreements_down() {
 
 #[test]
 fn keys_by_info_count_where_they_are_configured_and_nowhere_else() {
-    let presses = Scenario::calls(&pcmu(), "").is_answered().waits(300).presses('1');
+    let presses = Scenario::calls(&pcmu(), "").gets_answer().waits(300).presses('1');
     let presses = presses.waits(3_500).hangs_up();
     let call = |agent: &Agent| {
         let caller = Sipp::plays(&presses, Some(agent.udp())).service("1").run();
@@ -299,7 +299,7 @@ fn the_other_kind_of_info_counts_too() {
         [("application/dtmf", "2\n"), ("application/dtmf-relay", "Signal= 2\n")]
     {
         let agent = quick().sip("info_keys = true").start();
-        let caller = Scenario::calls(&pcmu(), "").is_answered().waits(300);
+        let caller = Scenario::calls(&pcmu(), "").gets_answer().waits(300);
         let caller = caller.requests("INFO", content_type, body).hears(200, &[]);
         let caller = caller.waits(300).hangs_up();
         Sipp::plays(&caller, Some(agent.udp())).service("1").run().expect_success();

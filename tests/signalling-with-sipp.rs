@@ -76,7 +76,7 @@ fn callee() -> Scenario {
 
 /// Answered, agreed, and on the line.
 fn agreeing_caller() -> Scenario {
-    caller().is_answered().waits(300).presses('1')
+    caller().gets_answer().waits(300).presses('1')
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn the_other_leg_gets_the_identity_unchanged_one_hop_less_and_the_calls_name() {
     ];
     let lines: String = identity.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let caller = Scenario::calls(&pcmu(), &format!("{lines}Max-Forwards: 21\n"));
-    let caller = caller.is_answered().waits(100).hangs_up();
-    let done = call(standing(), &caller, &callee().picks_up(&pcmu()).is_hung_up_on());
+    let caller = caller.gets_answer().waits(100).hangs_up();
+    let done = call(standing(), &caller, &callee().picks_up(&pcmu()).waits_for_bye());
     let invite = &heard(&done.callee, "INVITE")[0];
     for (name, value) in identity {
         assert_eq!(header(invite, name), [value], "{invite}");
@@ -108,10 +108,10 @@ fn the_other_leg_gets_the_identity_unchanged_one_hop_less_and_the_calls_name() {
 
 #[test]
 fn a_request_that_comes_twice_is_served_once() {
-    let callee = Sipp::plays(&callee().picks_up(&pcmu()).is_hung_up_on(), None).start();
+    let callee = Sipp::plays(&callee().picks_up(&pcmu()).waits_for_bye(), None).start();
     let agent = standing().inline(format!("sip:{}", callee.addr())).start();
     let doubling = Proxy::start(agent.udp(), |_, _| Verdict::Twice);
-    let caller = caller().is_answered().waits(300).hangs_up();
+    let caller = caller().gets_answer().waits(300).hangs_up();
     let caller = Sipp::plays(&caller, Some(doubling.addr())).service("200");
     caller.run().expect_success();
     let callee = callee.finish().expect_success();
@@ -143,7 +143,7 @@ fn a_call_survives_the_loss_of_each_message_on_each_leg() {
         }
     };
     for policy in [standing(), asked().no_objection("1s")] {
-        let answers = callee().reached_by_proxy().picks_up(&pcmu()).is_hung_up_on();
+        let answers = callee().reached_by_proxy().picks_up(&pcmu()).waits_for_bye();
         // It is still there when its last answer is asked for again.
         let answers = answers.waits(3_000);
         let callee = Sipp::plays(&answers, None);
@@ -151,7 +151,7 @@ fn a_call_survives_the_loss_of_each_message_on_each_leg() {
         let callee = callee.key("contact", &behind.addr().to_string()).start();
         let agent = policy.inline(format!("sip:{}", behind.addr())).start();
         let before = Proxy::start(agent.udp(), lose_first_of_each());
-        let caller = caller().is_answered().waits(4_500).hangs_up();
+        let caller = caller().gets_answer().waits(4_500).hangs_up();
         let caller = Sipp::plays(&caller, Some(before.addr())).service("200");
         caller.run().expect_success();
         callee.finish().expect_success();
@@ -175,7 +175,7 @@ fn a_cancel_reaches_the_callee_before_during_and_after_ringing() {
     let trying = stopped(callee().answers(100, "").hears_request("CANCEL"));
     // The answer crosses the CANCEL: the call is taken and ended at once.
     let crossing = callee().answers(180, "").hears_request("CANCEL").answers_request(200, "");
-    let crossing = crossing.answers(200, &pcmu()).hears_request("ACK").is_hung_up_on();
+    let crossing = crossing.answers(200, &pcmu()).hears_request("ACK").waits_for_bye();
     for (caller, callee) in
         [(early.clone(), late), (early, trying), (ringing.clone(), rings), (ringing, crossing)]
     {
@@ -199,7 +199,7 @@ fn a_cancel_after_the_answer_changes_nothing() {
 #[test]
 fn a_hang_up_during_the_notice_dials_nobody_and_leaves_evidence() {
     let agent = asked().inline("sip:127.0.0.1:9").start();
-    refused(&agent, &caller().is_answered().waits(200).hangs_up(), "200");
+    refused(&agent, &caller().gets_answer().waits(200).hangs_up(), "200");
     let refusal = agent.wait_event("permission.refused", SOON);
     assert_eq!(refusal["data"]["method"], "hung-up", "{refusal}");
     let ended = agent.wait_event("call.ended", SOON);
@@ -234,7 +234,7 @@ fn the_callees_refusal_reaches_a_caller_who_is_not_answered() {
 #[test]
 fn the_callees_refusal_reaches_an_answered_caller_as_the_reason_of_a_bye() {
     for status in [486, 404, 603] {
-        let caller = agreeing_caller().is_hung_up_on();
+        let caller = agreeing_caller().waits_for_bye();
         let callee = callee().answers(180, "").answers(status, "").hears_request("ACK");
         let done = call(asked(), &caller, &callee);
         let reason = header(&heard(&done.caller, "BYE")[0], "Reason");
@@ -252,7 +252,7 @@ fn a_callee_who_does_not_answer_is_cancelled_and_the_caller_told() {
     let limit = "ring_within = \"1s\"";
     let caller = caller().hears(480, &[100, 180]).acknowledges_refusal();
     call(standing().sip(limit), &caller, &rings());
-    let done = call(asked().sip(limit), &agreeing_caller().is_hung_up_on(), &rings());
+    let done = call(asked().sip(limit), &agreeing_caller().waits_for_bye(), &rings());
     let reason = header(&heard(&done.caller, "BYE")[0], "Reason");
     assert!(reason[0].starts_with("SIP;cause=480"), "{reason:?}");
 }
@@ -265,7 +265,7 @@ fn a_next_hop_where_nobody_listens_is_told_at_once_over_tcp() {
     let agent = standing().inline(&hop).start();
     refused(&agent, &caller().hears(503, &[100]).acknowledges_refusal(), "200");
     let agent = asked().inline(&hop).start();
-    let result = refused(&agent, &agreeing_caller().is_hung_up_on(), "200");
+    let result = refused(&agent, &agreeing_caller().waits_for_bye(), "200");
     let reason = header(&heard(&result, "BYE")[0], "Reason");
     assert!(reason[0].starts_with("SIP;cause=503"), "{reason:?}");
 }
@@ -281,14 +281,14 @@ fn a_next_hop_that_never_says_anything_is_given_up_after_32_seconds() {
 
 #[test]
 fn either_side_hangs_up_and_the_other_hears_it() {
-    let to_callee = caller().is_answered().waits(200).hangs_up();
-    let done = call(standing(), &to_callee, &callee().picks_up(&pcmu()).is_hung_up_on());
+    let to_callee = caller().gets_answer().waits(200).hangs_up();
+    let done = call(standing(), &to_callee, &callee().picks_up(&pcmu()).waits_for_bye());
     assert_eq!(done.agent.wait_event("call.ended", SOON)["data"]["by"], "caller");
 
     let hangs_up = callee().picks_up(&pcmu()).waits(300).hangs_up();
-    let done = call(standing(), &caller().is_answered().is_hung_up_on(), &hangs_up);
+    let done = call(standing(), &caller().gets_answer().waits_for_bye(), &hangs_up);
     assert_eq!(done.agent.wait_event("call.ended", SOON)["data"]["by"], "callee");
-    let done = call(asked(), &agreeing_caller().is_hung_up_on(), &hangs_up);
+    let done = call(asked(), &agreeing_caller().waits_for_bye(), &hangs_up);
     assert_eq!(done.agent.wait_event("call.ended", SOON)["data"]["by"], "callee");
     done.agent.wait_recording("sealed", SOON);
 }
@@ -310,10 +310,10 @@ fn byes_that_cross_end_the_call_on_both_sides() {
              [last_Call-ID:]\nCSeq:[$number]\nContent-Length: 0\n\n]]></send>\n",
         )
     };
-    let caller_first = caller().is_answered().waits(200).hangs_up();
+    let caller_first = caller().gets_answer().waits(200).hangs_up();
     call(standing(), &caller_first, &crosses(callee().picks_up(&pcmu())));
     let callee_first = callee().picks_up(&pcmu()).waits(200).hangs_up();
-    call(standing(), &crosses(caller().is_answered()), &callee_first);
+    call(standing(), &crosses(caller().gets_answer()), &callee_first);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn hold_and_resume_are_answered_on_the_leg_that_they_come_from() {
     let resume = sdp(3, "0", "sendrecv");
     let caller_holds = agreeing_caller().waits(700).offers_again(&hold).waits(300);
     let caller_holds = caller_holds.offers_again(&resume).waits(300).hangs_up();
-    let done = call(asked(), &caller_holds, &callee().picks_up(&pcmu()).is_hung_up_on());
+    let done = call(asked(), &caller_holds, &callee().picks_up(&pcmu()).waits_for_bye());
     let answers = heard(&done.caller, "SIP/2.0 200");
     assert!(answers.iter().any(|m| m.contains("a=recvonly")), "{answers:?}");
     assert_eq!(heard(&done.callee, "INVITE").len(), 1, "the callee is not bothered");
@@ -330,7 +330,7 @@ fn hold_and_resume_are_answered_on_the_leg_that_they_come_from() {
 
     let callee_holds = callee().picks_up(&pcmu()).waits(300).offers_again(&hold).waits(200);
     let callee_holds = callee_holds.offers_again(&resume).waits(200).hangs_up();
-    let done = call(standing(), &caller().is_answered().is_hung_up_on(), &callee_holds);
+    let done = call(standing(), &caller().gets_answer().waits_for_bye(), &callee_holds);
     let answers = heard(&done.callee, "SIP/2.0 200");
     assert!(answers[0].contains("a=recvonly"), "{answers:?}");
     assert!(answers[1].contains("a=sendrecv"), "{answers:?}");
@@ -341,17 +341,17 @@ fn hold_and_resume_are_answered_on_the_leg_that_they_come_from() {
 
 #[test]
 fn a_callee_with_another_codec_costs_the_caller_a_new_offer() {
-    let caller = Scenario::calls(&sdp(1, "8 0", "sendrecv"), "").is_answered().waits(300);
+    let caller = Scenario::calls(&sdp(1, "8 0", "sendrecv"), "").gets_answer().waits(300);
     let caller = caller.presses('1').hears_request("INVITE");
     let caller = caller.answers_request(200, &sdp(2, "0", "sendrecv")).hears_request("ACK");
     let caller = caller.waits(300).hangs_up();
-    let done = call(asked(), &caller, &callee().picks_up(&pcmu()).is_hung_up_on());
+    let done = call(asked(), &caller, &callee().picks_up(&pcmu()).waits_for_bye());
     assert!(heard(&done.caller, "SIP/2.0 200")[0].contains("RTP/AVP 8 101"));
     assert!(heard(&done.callee, "INVITE")[0].contains("RTP/AVP 8 0 101"), "the caller's first");
     assert!(heard(&done.caller, "INVITE")[0].contains("RTP/AVP 0 101"));
     // Where nobody is asked there is nothing to take back.
-    let caller = Scenario::calls(&sdp(1, "8 0", "sendrecv"), "").is_answered().waits(300);
-    let done = call(standing(), &caller.hangs_up(), &callee().picks_up(&pcmu()).is_hung_up_on());
+    let caller = Scenario::calls(&sdp(1, "8 0", "sendrecv"), "").gets_answer().waits(300);
+    let done = call(standing(), &caller.hangs_up(), &callee().picks_up(&pcmu()).waits_for_bye());
     assert!(heard(&done.caller, "SIP/2.0 200")[0].contains("RTP/AVP 0 101"));
 }
 
@@ -359,7 +359,7 @@ fn a_callee_with_another_codec_costs_the_caller_a_new_offer() {
 fn early_media_of_the_callee_is_answered_to_the_caller() {
     let caller = caller().hears(183, &[100]).hears(200, &[]).acknowledges().waits(100).hangs_up();
     let callee = callee().answers(183, &pcmu()).waits(300).answers(200, &pcmu());
-    let callee = callee.hears_request("ACK").is_hung_up_on();
+    let callee = callee.hears_request("ACK").waits_for_bye();
     let done = call(standing(), &caller, &callee);
     let body = |message: &String| message.split_once("v=0").expect("a body").1.trim().to_owned();
     let (early, last) = (heard(&done.caller, "SIP/2.0 183"), heard(&done.caller, "SIP/2.0 200"));
@@ -389,7 +389,7 @@ fn each_leg_has_its_own_transport_and_family() {
             .sip("advertise = [\"127.0.0.1\", \"::1\"]")
             .inline(format!("sip:{};transport={callee_on}", callee.addr()))
             .start();
-        let caller = caller().is_answered().is_hung_up_on();
+        let caller = caller().gets_answer().waits_for_bye();
         let caller = Sipp::plays(&caller, Some(agent.listens_to(caller_on, from))).service("200");
         let caller = caller.arg("-t").arg(transport(caller_on)).run().expect_success();
         let callee = callee.finish().expect_success();
@@ -405,9 +405,9 @@ fn each_leg_has_its_own_transport_and_family() {
 
 #[test]
 fn a_next_hop_may_be_a_name() {
-    let callee = Sipp::plays(&callee().picks_up(&pcmu()).is_hung_up_on(), None).start();
+    let callee = Sipp::plays(&callee().picks_up(&pcmu()).waits_for_bye(), None).start();
     let agent = standing().inline(format!("sip:localhost:{}", callee.addr().port())).start();
-    let caller = caller().is_answered().waits(100).hangs_up();
+    let caller = caller().gets_answer().waits(100).hangs_up();
     refused(&agent, &caller, "200");
     callee.finish().expect_success();
 }
@@ -429,7 +429,7 @@ fn a_call_without_a_route_is_404_and_one_without_a_codec_488() {
 #[test]
 fn more_calls_than_allowed_get_503_with_a_time_to_try_again() {
     let agent = Agent::builder().sip("max_calls = 1").start();
-    let first = Sipp::plays(&caller().is_answered().waits(2_000).hangs_up(), Some(agent.udp()));
+    let first = Sipp::plays(&caller().gets_answer().waits(2_000).hangs_up(), Some(agent.udp()));
     let first = first.service("100").start();
     agent.wait_event("party.joined", SOON);
     let second = caller().hears(503, &[100]).acknowledges_refusal();
@@ -437,14 +437,14 @@ fn more_calls_than_allowed_get_503_with_a_time_to_try_again() {
     let wait = header(&heard(&second, "SIP/2.0 503")[0], "Retry-After");
     assert!(wait[0].parse::<u32>().is_ok_and(|seconds| seconds > 0), "{wait:?}");
     first.finish().expect_success();
-    refused(&agent, &caller().is_answered().waits(100).hangs_up(), "100");
+    refused(&agent, &caller().gets_answer().waits(100).hangs_up(), "100");
 }
 
 #[test]
 fn an_invite_without_a_description_is_offered_one_in_the_answer() {
     // Where the caller is asked, and where the answer waits for the callee's.
     let caller = || Scenario::calls("", "").hears(200, &[100, 180]).acknowledges_with(&pcmu());
-    let answers = callee().picks_up(&pcmu()).is_hung_up_on();
+    let answers = callee().picks_up(&pcmu()).waits_for_bye();
     let agreeing = caller().waits(300).presses('1').waits(700).hangs_up();
     let done = call(asked(), &agreeing, &answers);
     assert!(heard(&done.caller, "SIP/2.0 200")[0].contains("m=audio"));
@@ -457,14 +457,14 @@ fn an_invite_without_a_description_is_offered_one_in_the_answer() {
 
 #[test]
 fn whoever_calls_reaches_the_callee_under_the_name_they_gave() {
-    let answers = callee().picks_up(&pcmu()).is_hung_up_on();
+    let answers = callee().picks_up(&pcmu()).waits_for_bye();
     for name in [
         "\"Anonymous\" <sip:anonymous@anonymous.invalid>",
         "<tel:+49-30-123456>",
         "\"J\u{fc}rgen \u{201e}M\u{fc}ller\u{201c}\" <sip:%2B4930123456@pbx.example;user=phone>",
         "sip:100@pbx.example",
     ] {
-        let caller = caller().is_answered().waits(100).hangs_up();
+        let caller = caller().gets_answer().waits(100).hangs_up();
         let caller = caller.with("\"SIPp\" <sip:sipp@[local_ip]:[local_port]>", name);
         let done = call(standing(), &caller, &answers);
         let from = &header(&heard(&done.callee, "INVITE")[0], "From")[0];
@@ -477,7 +477,7 @@ fn whoever_calls_reaches_the_callee_under_the_name_they_gave() {
 fn requests_go_by_way_of_the_proxies_that_recorded_their_route() {
     let route = "Record-Route: <sip:[local_ip]:[local_port];lr;hop=1>\n\
                  Record-Route: <sip:192.0.2.7;lr;hop=2>\n";
-    let caller = Scenario::calls(&pcmu(), route).is_answered().is_hung_up_on();
+    let caller = Scenario::calls(&pcmu(), route).gets_answer().waits_for_bye();
     let answer = callee().answers_with(180, "", "").waits(100);
     let answer =
         answer.answers_with(200, "Record-Route: <sip:[local_ip]:[local_port];lr>\n", &pcmu());
@@ -498,8 +498,8 @@ fn a_description_among_other_parts_is_found() {
         pcmu()
     );
     let caller = Scenario::calls(&body, "Content-Type: multipart/mixed;boundary=b\n");
-    let caller = caller.is_answered().waits(100).hangs_up();
-    let done = call(standing(), &caller, &callee().picks_up(&pcmu()).is_hung_up_on());
+    let caller = caller.gets_answer().waits(100).hangs_up();
+    let done = call(standing(), &caller, &callee().picks_up(&pcmu()).waits_for_bye());
     assert!(heard(&done.caller, "SIP/2.0 200")[0].contains("RTP/AVP 0 101"));
 }
 
@@ -507,14 +507,14 @@ fn a_description_among_other_parts_is_found() {
 fn a_callee_whose_answer_is_of_no_use_is_hung_up_on_and_the_caller_told() {
     let caller = caller().hears(488, &[100, 180]).acknowledges_refusal();
     for answer in ["", &sdp(1, "18", "sendrecv"), "v=0\nnonsense\n"] {
-        call(standing(), &caller, &callee().picks_up(answer).is_hung_up_on());
+        call(standing(), &caller, &callee().picks_up(answer).waits_for_bye());
     }
 }
 
 #[test]
 fn a_caller_who_is_answered_hears_the_callees_early_media_as_a_call_in_progress() {
     let callee = callee().answers(183, &pcmu()).waits(300).answers(200, &pcmu());
-    let callee = callee.hears_request("ACK").is_hung_up_on();
+    let callee = callee.hears_request("ACK").waits_for_bye();
     let caller = agreeing_caller().waits(900).hangs_up();
     let done = call(asked(), &caller, &callee);
     done.agent.wait_recording("sealed", SOON);

@@ -5,6 +5,7 @@ use sipx_sip::{HeaderName, Uri, headers as sipx};
 
 use crate::call::message::{Address, Answered, Headers, Hop, Incoming, Method};
 use crate::ids::Pii;
+use crate::sip::multipart;
 use crate::sip::text::{is_token, parameter_name, split};
 
 /// A header that everything depends on is missing or not well-formed. Names the header.
@@ -42,7 +43,7 @@ pub(super) fn incoming(request: &sipx_sip::Request, source: Hop) -> Result<Incom
         contact,
         record_route: record_route(headers)?,
         headers: neutral(headers),
-        body: request.body().clone(),
+        body: multipart::session(headers, request.body()),
         source,
     })
 }
@@ -64,7 +65,7 @@ pub(super) fn answered(response: &sipx_sip::Response) -> Result<Answered, Malfor
         contact,
         record_route: record_route(headers)?,
         headers: neutral(headers),
-        body: response.body().clone(),
+        body: multipart::session(headers, response.body()),
     })
 }
 

@@ -22,6 +22,7 @@ mod encode;
 mod endpoint;
 mod framer;
 mod links;
+mod multipart;
 mod names;
 mod outbox;
 mod peers;

@@ -159,7 +159,7 @@ impl Scenario {
     }
 
     /// The other side hangs up.
-    pub fn is_hung_up_on(self) -> Self {
+    pub fn waits_for_bye(self) -> Self {
         self.hears_request("BYE").answers_request(200, "")
     }
 
@@ -197,7 +197,7 @@ impl Scenario {
     }
 
     /// The caller's call up to its ACK.
-    pub fn is_answered(self) -> Self {
+    pub fn gets_answer(self) -> Self {
         self.hears(200, &[100, 180, 183]).acknowledges()
     }
 
