@@ -307,11 +307,6 @@ impl Agent {
         self.process.is_some()
     }
 
-    /// Whether it runs.
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.ended().is_none())
-    }
-
     /// Runs it under another program from its next start on; `[]` for none.
     pub fn set_wrapper<S: Into<String>>(&mut self, command: impl IntoIterator<Item = S>) {
         self.wrapper = command.into_iter().map(Into::into).collect();
@@ -354,14 +349,6 @@ impl Agent {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
-<<<<<<< HEAD
-    /// Whether it takes HTTP.
-    pub fn is_up(&self) -> bool {
-        !self.ready.is_null() && std::net::TcpStream::connect(self.http()).is_ok()
-    }
-
-=======
->>>>>>> main
     /// Where it takes SIP over UDP.
     pub fn udp(&self) -> SocketAddr {
         self.listens_on("udp")
@@ -534,6 +521,11 @@ impl Agent {
         wait_until(patience, &format!("a recording that is {state}"), || {
             self.json(&["list"]).into_iter().find(|r| r["state"] == state)
         })
+    }
+
+    /// Whether it takes HTTP.
+    pub fn is_up(&self) -> bool {
+        !self.ready.is_null() && std::net::TcpStream::connect(self.http()).is_ok()
     }
 
     /// Every file below its data folder.
