@@ -14,7 +14,7 @@ help:
 	@echo "make run    build, then run 'assent demo': a whole call on loopback, printed as it happens"
 	@echo "make test   install what the tests need, then run every test"
 	@echo "make check  formatting, lints, documentation, licences"
-	@echo "make bench  measure"
+	@echo "make bench  measure what the parts cost, as one table"
 	@echo "make clean  remove everything that was built or downloaded"
 
 run: build-tools
@@ -54,7 +54,8 @@ deny: $(STAMP)
 	fi
 
 bench: build-tools
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --no-run
+	@$(CARGO) bench --quiet --locked --bench costs -- --output-format bencher | awk -f benches/table.awk
 
 clean:
 	$(CARGO) clean
