@@ -18,7 +18,7 @@ help:
 	@echo "make clean  remove everything that was built or downloaded"
 
 run: build-tools
-	$(CARGO) run --quiet --locked -- demo
+	$(CARGO) run --locked -- demo
 
 build: build-tools
 	$(CARGO) build --locked
@@ -42,7 +42,7 @@ clippy: build-tools
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 doc: build-tools
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 
 # The advisory database lives outside the package registries; `cargo deny check advisories` where
 # it can be reached.

@@ -20,6 +20,7 @@ pub mod http;
 pub mod ids;
 pub mod keys;
 pub mod media;
+pub mod network;
 pub mod number;
 pub mod phone;
 pub mod rtp;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use assent::agent::{self, Agent, Blame, StartError};
 use assent::call::message::Transport;
 use assent::cli::{self, Failure};
-use assent::config::Config;
+use assent::config::{Config, Loaded};
 
 fn main() -> std::process::ExitCode {
     cli::run(std::env::args_os(), Program)
@@ -18,8 +18,8 @@ struct Program;
 impl cli::Serve for Program {
     type Agent = Performer;
 
-    fn serve(self, config: Config) -> Result<(), Failure> {
-        agent::run(config).map_err(failure)
+    fn serve(self, loaded: Loaded) -> Result<(), Failure> {
+        agent::run(loaded).map_err(failure)
     }
 
     async fn start(self, config: Config) -> Result<Performer, Failure> {

@@ -122,7 +122,7 @@ async fn a_refusal_is_repeated_until_its_ack_and_reported_when_none_comes() {
 
 #[tokio::test]
 async fn a_request_that_nobody_answers_is_ended_by_the_edge() {
-    let mut edge = Edge::start();
+    let mut edge = Edge::with(|config| config.limits.unanswered = Duration::from_millis(200));
     let mut phone = Phone::to(edge.at(2)).await;
     for text in [invite("quiet"), follow("quiet", "INFO", "x")] {
         phone.say(&text).await;

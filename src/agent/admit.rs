@@ -34,6 +34,10 @@ impl Core {
             );
             return self.turn_away(txn);
         }
+        if self.scribe.is_full() {
+            tracing::error!("a call is turned away: too much waits for the catalog");
+            return self.turn_away(txn);
+        }
         let Some(route) = self.route(&request) else {
             tracing::info!("a call is turned away: no [[route]] matches it");
             return self.sip.respond(txn, Response::new(404, Some(tag())));
@@ -180,8 +184,10 @@ impl Core {
         let first_txn = self.table.next_first_txn();
         let info_keys =
             if self.config.sip.info_keys { InfoKeys::Counted } else { InfoKeys::Ignored };
-        let recorder =
-            if self.health.can_record() { Recorder::Ready } else { Recorder::OutOfOrder };
+        let recorder = match self.health.can_record() && !self.scribe.is_stuck() {
+            true => Recorder::Ready,
+            false => Recorder::OutOfOrder,
+        };
         let setup = Setup {
             call: id,
             recording,

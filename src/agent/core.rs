@@ -35,12 +35,16 @@ pub(super) enum Inward {
     Media(CallId, MediaReport),
     /// A decision is durable, or is not and never will be.
     Decided { call: CallId, leg: Leg, receipt: Option<Receipt<Decision>> },
+    /// A decision was not durable in time, and may yet become so.
+    Late { call: CallId },
     /// From the segment store.
     Stored(StoreReport),
     /// A next hop's name was looked up.
     Resolved { txn: ServerTxn, request: Box<Incoming>, addr: Option<SocketAddr> },
     /// What is there, for the control socket.
     Status(oneshot::Sender<Status>),
+    /// Calls that arrive from now on are routed by this.
+    Reload(Arc<Config>),
     /// End every call.
     HangUp,
 }
@@ -159,12 +163,14 @@ impl Core {
                 self.feed(call, input);
                 self.keeper.decided(call, if permits { Permits::Yes } else { Permits::No });
             }
+            Inward::Late { call } => self.keeper.late(call),
             Inward::Stored(report) => self.keeper.stored(report),
             Inward::Resolved { txn, request, addr } => self.on_resolved(txn, *request, addr),
             Inward::Status(answer) => {
                 let status = Status { calls: self.table.len(), keeping: self.keeper.len() };
                 let _ = answer.send(status);
             }
+            Inward::Reload(config) => self.config = config,
             Inward::HangUp => {
                 let calls: Vec<CallId> = self.table.calls.keys().copied().collect();
                 for call in calls {

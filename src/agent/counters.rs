@@ -60,8 +60,11 @@ impl Counters {
         self.capturing.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn recording_sealed(&self) {
+    pub(super) fn recording_ended(&self) {
         self.capturing.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn recording_sealed(&self) {
         self.sealed.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -13,7 +13,7 @@ use crate::agent::core::Inward;
 use crate::agent::counters::Counters;
 use crate::agent::scribe::{Scribe, Told};
 use crate::agent::tell::{Known, millis};
-use crate::catalog::{Change, DecisionEntry, NewRecording, Permitted};
+use crate::catalog::{Change, CommitError, DecisionEntry, NewRecording, Permitted};
 use crate::clock;
 use crate::consent::policy::Policy;
 use crate::consent::{Decision, Grant};
@@ -55,6 +55,8 @@ struct Keeping {
     /// Keys of streams whose decision is under way or durable and whose writer is not open yet.
     keys: BTreeMap<Leg, DataKey>,
     deciding: u32,
+    /// A permission was not durable in time, and may yet become so.
+    late: bool,
     /// Permissions that are durable: the catalog has a row of the recording.
     permitted: u32,
     began: Option<Timestamp>,
@@ -107,6 +109,7 @@ impl Keeper {
                 parties,
                 keys: BTreeMap::new(),
                 deciding: 0,
+                late: false,
                 permitted: 0,
                 began: None,
                 started: None,
@@ -129,7 +132,7 @@ impl Keeper {
         number: Option<PartyNumber>,
     ) {
         let leg = decision.facts().leg;
-        let answer = inward.clone();
+        let (answer, late) = (inward.clone(), inward.clone());
         let decided = move |receipt| {
             let _ = answer.send(Inward::Decided { call, leg, receipt });
         };
@@ -149,19 +152,39 @@ impl Keeper {
         tracing::info!(%call, %leg, ?outcome, "decided");
         let entry = DecisionEntry { decision, number, permitted, events: Vec::new() };
         let receipt = self.scribe.decide(entry);
+        let scribe = self.scribe.clone();
         tokio::spawn(async move {
-            match tokio::time::timeout(DURABLE_WITHIN, receipt).await {
+            tokio::pin!(receipt);
+            match tokio::time::timeout(DURABLE_WITHIN, &mut receipt).await {
                 Ok(Ok(Ok(receipt))) => decided(Some(receipt)),
-                Ok(Ok(Err(why))) => {
+                Ok(answer) => {
+                    let why = match answer {
+                        Ok(Err(why)) => why,
+                        _ => CommitError::Closed,
+                    };
                     tracing::error!(%call, %leg, %why, "a decision could not be stored");
                     decided(None);
                 }
-                _ => {
+                Err(_) => {
                     tracing::error!(%call, %leg, "a decision was not stored in time");
+                    let _ = late.send(Inward::Late { call });
                     decided(None);
+                    // It may still be stored: then there is a recording that nothing is written of.
+                    if let Ok(Ok(receipt)) = receipt.await
+                        && let Some(stream) = receipt.value().permits()
+                    {
+                        scribe.tell(too_late(call, stream.recording));
+                    }
                 }
             }
         });
+    }
+
+    /// A decision may become durable after all, when its call has long gone on without it.
+    pub(super) fn late(&mut self, call: CallId) {
+        if let Some(keeping) = self.keeping.get_mut(&call) {
+            keeping.late = true;
+        }
     }
 
     /// A decision has come back.
@@ -276,9 +299,7 @@ impl Keeper {
             StoreError::NoSpace { .. } => FailReason::DiskFull,
             _ => FailReason::Storage,
         };
-        if keeping.failed.replace(reason).is_none() {
-            self.counters.recording_failed();
-        }
+        keeping.failed.get_or_insert(reason);
     }
 
     fn seal_if_complete(&mut self, call: CallId) {
@@ -290,20 +311,28 @@ impl Keeper {
         }
         let Some(keeping) = self.keeping.remove(&call) else { return };
         self.calls.remove(&keeping.recording);
+        let (at, recording) = (clock::wall(), keeping.recording);
+        if keeping.started.is_none() && keeping.late {
+            // Left out where the catalog has no such recording.
+            let reason = FailReason::Catalog;
+            let failed = RecordingFailed { call, recording, stream: None, reason };
+            let change = Change::Failed { recording: failed, at };
+            return self.scribe.tell(Told::change(change, failed));
+        }
         if keeping.permitted == 0 {
             return;
         }
         if keeping.started.is_some() {
-            self.counters.recording_sealed();
+            self.counters.recording_ended();
         }
-        let at = clock::wall();
-        let recording = keeping.recording;
         match keeping.failed {
             Some(reason) => {
+                self.counters.recording_failed();
                 let failed = RecordingFailed { call, recording, stream: None, reason };
                 self.scribe.tell(Told::change(Change::Failed { recording: failed, at }, failed));
             }
             None => {
+                self.counters.recording_sealed();
                 let sealed = keeping.sealed_event();
                 tracing::info!(%call, %recording, ms = sealed.duration_ms, "recording sealed");
                 self.scribe.tell(Told::change(Change::Sealed(sealed.clone()), sealed));
@@ -389,6 +418,11 @@ impl Keeping {
         };
         sealed.with_gaps(self.gaps.iter().copied())
     }
+}
+
+fn too_late(call: CallId, recording: RecordingId) -> Told {
+    let failed = RecordingFailed { call, recording, stream: None, reason: FailReason::Catalog };
+    Told::change(Change::Failed { recording: failed, at: clock::wall() }, failed)
 }
 
 /// The event for a segment on the disk; `None` for one whose names do not fit, which ours do.

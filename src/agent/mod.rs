@@ -17,6 +17,7 @@ mod observe;
 mod outbox;
 mod ready;
 mod recovery;
+mod reload;
 mod scribe;
 mod start;
 mod stop;

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
+use crate::agent::scribe::Scribe;
 use crate::bus::{BusStatus, LinkStatus};
+use crate::catalog::Catalog;
 use crate::clock;
 use crate::control;
 use crate::http::{Need, Readiness, SipCounts, Snapshot, Source};
@@ -28,6 +30,8 @@ pub(super) struct Observer {
     pub(super) sip: Sip,
     pub(super) media: Media,
     pub(super) store: Arc<SegmentStore>,
+    pub(super) catalog: Catalog,
+    pub(super) scribe: Scribe,
     pub(super) bus: Option<watch::Receiver<BusStatus>>,
     pub(super) http: Option<String>,
 }
@@ -123,8 +127,8 @@ impl Source for Observer {
             nats_connected: bus.map(|bus| bus.is_connected()),
             bytes_free: self.health.free(),
             media_ports_free: self.media.ports_available() as u64,
-            catalog_commits: 0,
-            catalog_failures: 0,
+            catalog_commits: load(&self.catalog.counters().commits),
+            catalog_failures: load(&self.catalog.counters().failures),
             sip: sip_counts(&self.sip),
         }
     }
@@ -141,10 +145,21 @@ impl Source for Observer {
         } else {
             Need::missing("ports", "no media port is free: widen media.ports")
         });
-        needs.push(if self.health.catalog_works() {
-            Need::met("catalog")
-        } else {
+        needs.push(if self.scribe.is_full() {
+            Need::missing(
+                "catalog",
+                "too much waits for the catalog, which cannot be written: calls are turned away; \
+                 see the log",
+            )
+        } else if self.scribe.is_stuck() {
+            Need::away(
+                "catalog",
+                "the catalog cannot be written: calls are not recorded; see the log",
+            )
+        } else if !self.health.catalog_works() {
             Need::away("catalog", "the catalog cannot be read: calls are not recorded; see the log")
+        } else {
+            Need::met("catalog")
         });
         needs.push(if self.health.short_of_space() {
             Need::away("disk", "hardly any space is left: calls are not recorded until there is")

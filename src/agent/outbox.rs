@@ -84,7 +84,7 @@ fn row(row: catalog::OutboxRow) -> OutboxRow {
     OutboxRow {
         position: row.sequence,
         id: row.id,
-        subject: row.subject.as_str().to_owned(),
+        subject: row.subject,
         order: row.call.map_or(row.about, |call| call.0),
         json: row.json,
     }

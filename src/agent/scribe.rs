@@ -4,6 +4,8 @@
 //! belongs to. What waits together is stored together. A fact that the catalog cannot take now is
 //! tried again until it can; a decision is not: it fails closed, and at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +19,10 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// The most entries that share a transaction.
 const TOGETHER: usize = 256;
+
+/// When so much waits, no new call is taken: what happened in those that there are is a bounded
+/// amount, and none of it is lost.
+const FULL: usize = 10_000;
 
 /// What is stored together, and the events that tell of it.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +54,16 @@ impl Told {
 #[derive(Clone, Debug)]
 pub(super) struct Scribe {
     entries: mpsc::UnboundedSender<Entry>,
+    backlog: Arc<Backlog>,
+}
+
+/// How it goes with the catalog.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Entries that are not stored yet.
+    waiting: AtomicUsize,
+    /// The catalog takes nothing at the moment.
+    stuck: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -62,14 +78,15 @@ impl Scribe {
     /// Starts the task that writes.
     pub(super) fn start(catalog: Catalog) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(write(catalog, inbox));
-        Self { entries }
+        let backlog = Arc::new(Backlog::default());
+        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog)));
+        Self { entries, backlog }
     }
 
     /// Stores changes and events.
     pub(super) fn tell(&self, told: Told) {
         if !told.is_empty() {
-            let _ = self.entries.send(Entry::Facts(told));
+            self.send(Entry::Facts(told));
         }
     }
 
@@ -79,48 +96,69 @@ impl Scribe {
         entry: DecisionEntry,
     ) -> oneshot::Receiver<Result<Receipt<Decision>, CommitError>> {
         let (answer, receipt) = oneshot::channel();
-        let _ = self.entries.send(Entry::Decision(Box::new(entry), answer));
+        self.send(Entry::Decision(Box::new(entry), answer));
         receipt
+    }
+
+    /// Whether the catalog takes nothing at the moment, so that nothing can be permitted.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.backlog.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether so much waits that no new call may add to it.
+    pub(super) fn is_full(&self) -> bool {
+        self.backlog.waiting.load(Ordering::Relaxed) >= FULL
     }
 
     /// Returns when everything told so far is stored.
     pub(super) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
-        if self.entries.send(Entry::Flush(done)).is_ok() {
-            let _ = flushed.await;
-        }
+        self.send(Entry::Flush(done));
+        let _ = flushed.await;
+    }
+
+    fn send(&self, entry: Entry) {
+        self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self.entries.send(entry);
     }
 }
 
-async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>) {
+async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, backlog: Arc<Backlog>) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
+        let taken = batch.len();
         let mut facts = Vec::new();
         let mut deciding = Vec::new();
         for entry in batch.drain(..) {
             match entry {
                 Entry::Facts(told) => facts.push(told),
                 Entry::Decision(entry, answer) => {
-                    store(&catalog, std::mem::take(&mut facts)).await;
+                    store(&catalog, std::mem::take(&mut facts), &backlog.stuck).await;
+                    // Nobody waits for it any more, and the call goes on without: a permission
+                    // that nobody was given is not stored. Anything else is.
+                    if entry.permitted.is_some() && answer.is_closed() {
+                        continue;
+                    }
                     let catalog = catalog.clone();
                     let decided = tokio::spawn(async move { catalog.decide(*entry).await });
                     deciding.push((decided, answer));
                 }
                 Entry::Flush(done) => {
-                    store(&catalog, std::mem::take(&mut facts)).await;
+                    store(&catalog, std::mem::take(&mut facts), &backlog.stuck).await;
                     let _ = done.send(());
                 }
             }
         }
-        store(&catalog, facts).await;
+        store(&catalog, facts, &backlog.stuck).await;
         for (decided, answer) in deciding {
             let _ = answer.send(decided.await.unwrap_or(Err(CommitError::Closed)));
         }
+        backlog.waiting.fetch_sub(taken, Ordering::Relaxed);
     }
 }
 
 /// Stores facts in one transaction; where one of them does not fit, each in its own.
-async fn store(catalog: &Catalog, facts: Vec<Told>) {
+async fn store(catalog: &Catalog, facts: Vec<Told>, stuck: &AtomicBool) {
     let mut together = Told::default();
     for told in &facts {
         together.extend(told.clone());
@@ -128,24 +166,25 @@ async fn store(catalog: &Catalog, facts: Vec<Told>) {
     if together.is_empty() {
         return;
     }
-    let Err(why) = persist(catalog, together).await else { return };
+    let Err(why) = persist(catalog, together, stuck).await else { return };
     if facts.len() == 1 {
         return tracing::error!(%why, "a fact does not fit into the catalog: it is left out");
     }
     for fact in facts {
-        if let Err(why) = persist(catalog, fact).await {
+        if let Err(why) = persist(catalog, fact, stuck).await {
             tracing::error!(%why, "a fact does not fit into the catalog: it is left out");
         }
     }
 }
 
 /// Tries until the catalog takes it, or says that it never will.
-async fn persist(catalog: &Catalog, told: Told) -> Result<(), CommitError> {
+async fn persist(catalog: &Catalog, told: Told, stuck: &AtomicBool) -> Result<(), CommitError> {
     let mut said = false;
     loop {
         let Told { changes, events } = told.clone();
         match catalog.record(changes, events).await {
             Ok(_) => {
+                stuck.store(false, Ordering::Relaxed);
                 if said {
                     tracing::warn!("the catalog takes events again");
                 }
@@ -156,6 +195,7 @@ async fn persist(catalog: &Catalog, told: Told) -> Result<(), CommitError> {
                 if !said {
                     tracing::error!(%why, "the catalog takes no events: they wait in memory");
                     said = true;
+                    stuck.store(true, Ordering::Relaxed);
                 }
                 tokio::time::sleep(AGAIN).await;
             }

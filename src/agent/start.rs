@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -19,12 +20,13 @@ use crate::agent::{bus, recovery};
 use crate::bus::Bus;
 use crate::catalog::{self, Catalog};
 use crate::clock;
-use crate::config::{Cidr, Config, Host, Mode, Route};
+use crate::config::{Config, Host, Mode};
 use crate::control::{self, ControlRequest, DataFolder};
 use crate::event::{AgentReady, Origin, Word};
 use crate::http;
 use crate::keys::{FileKeyStore, KeyFolderError, KeyStore, ReferenceKey, SigningKey};
 use crate::media::{Media, MediaConfig, MediaError, PromptBook, PromptError};
+use crate::network::Network;
 use crate::rtp::Codec;
 use crate::segment::{SegmentStore, StoreError, StoreOptions};
 use crate::sip::{self, Endpoint, Sip, SipConfig};
@@ -105,6 +107,7 @@ pub struct Agent {
     pub(super) config: Arc<Config>,
     pub(super) sip: Sip,
     pub(super) media: Media,
+    pub(super) prompts: PromptBook,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
     pub(super) health: Arc<Health>,
@@ -140,10 +143,7 @@ impl Agent {
             queue: catalog::QUEUE,
         })?;
         let prompts = PromptBook::load(config.prompts.as_deref(), &Codec::ALL)?;
-        let locales = config.policies.values().flat_map(|policy| policy.locale.values());
-        for locale in locales.collect::<BTreeSet<_>>() {
-            prompts.warm(locale);
-        }
+        warm(&prompts, &config)?;
 
         let (inward, inbox) = mpsc::unbounded_channel();
         let to_core = inward.clone();
@@ -158,7 +158,7 @@ impl Agent {
         recovery::recover(&catalog, &*keys, &signing, &config.storage.recordings).await?;
 
         let to_core = inward.clone();
-        let media = Media::start(media_config(&config), prompts, move |call, report| {
+        let media = Media::start(media_config(&config), prompts.clone(), move |call, report| {
             let _ = to_core.send(Inward::Media(call, report));
         })?;
         let (sip, events) = Endpoint::bind(sip_config(&config))?;
@@ -184,6 +184,8 @@ impl Agent {
             sip: sip.clone(),
             media: media.clone(),
             store: Arc::clone(&store),
+            catalog: catalog.clone(),
+            scribe: scribe.clone(),
             bus: bus.as_ref().map(Bus::status),
             http: http_addr.clone(),
         };
@@ -235,6 +237,7 @@ impl Agent {
             config,
             sip,
             media,
+            prompts,
             catalog,
             scribe,
             health,
@@ -279,6 +282,28 @@ fn media_config(config: &Config) -> MediaConfig {
     }
 }
 
+/// How much longer than the next hop may ring an INVITE is kept: for looking up its name, and for
+/// the ends that its call comes to by itself.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// Finds every notice that a policy names, and has what its locales hear encoded.
+pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptError> {
+    let mut locales = BTreeSet::new();
+    for policy in config.policies.values() {
+        for locale in policy.locale.values() {
+            prompts.find(&policy.notice, locale)?;
+            locales.insert(locale);
+        }
+    }
+    locales.into_iter().for_each(|locale| prompts.warm(locale));
+    Ok(())
+}
+
+/// Who may send requests.
+pub(super) fn peers(config: &Config) -> sip::Peers {
+    config.sip.peers.iter().copied().chain(next_hops(config)).collect()
+}
+
 fn sip_config(config: &Config) -> SipConfig {
     let sip = &config.sip;
     SipConfig {
@@ -288,23 +313,22 @@ fn sip_config(config: &Config) -> SipConfig {
             .map(|hop| sip::Listen { transport: hop.transport, addr: hop.addr })
             .collect(),
         advertise: sip.advertise.iter().next().map(sip::Advertise::Address),
-        peers: sip.peers.iter().chain(&next_hops(config)).filter_map(network).collect(),
+        peers: peers(config),
+        limits: sip::Limits {
+            unanswered: sip.ring_within + FORGOTTEN_AFTER,
+            ..sip::Limits::default()
+        },
         ..SipConfig::default()
     }
 }
 
 /// What a next hop sends within a call's dialog has to be heard too.
-fn next_hops(config: &Config) -> Vec<Cidr> {
-    let address = |route: &Route| match &route.mode {
+fn next_hops(config: &Config) -> impl Iterator<Item = Network> {
+    config.routes.iter().filter_map(|route| match &route.mode {
         Mode::Inline { next_hop } => match &next_hop.host {
-            Host::Address(ip) => ip.to_string().parse().ok(),
+            Host::Address(ip) => Some(Network::of(*ip)),
             Host::Name(_) => None,
         },
         Mode::Endpoint => None,
-    };
-    config.routes.iter().filter_map(address).collect()
-}
-
-fn network(cidr: &Cidr) -> Option<sip::Network> {
-    cidr.to_string().parse().ok()
+    })
 }

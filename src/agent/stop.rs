@@ -9,7 +9,7 @@ use crate::agent::core::Inward;
 use crate::agent::scribe::Told;
 use crate::agent::start::{Agent, StartError};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Loaded, Source};
 use crate::control::{Command, ControlRequest, Draining, Reply};
 use crate::event::{AgentDraining, AgentStopped};
 use crate::time::Timestamp;
@@ -27,10 +27,12 @@ const LAST_EVENTS: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs an agent until SIGTERM, SIGINT or `assent drain`, and then until its calls have ended.
+/// SIGHUP has it read its configuration again.
 ///
 /// # Errors
 /// [`StartError`] when it does not start.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(loaded: Loaded) -> Result<(), StartError> {
+    let Loaded { config, source, .. } = loaded;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -38,7 +40,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         .map_err(|why| StartError::Ready { path: config.data.clone(), why })?;
     let outcome = runtime.block_on(async {
         let agent = Agent::start(config).await?;
-        agent.until_told().await;
+        agent.until_told(&source).await;
         Ok(())
     });
     // A task that still waits for somebody is not waited for.
@@ -49,7 +51,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
 impl Agent {
     /// Runs until a signal or a command says to stop, drains, and stops. A second signal ends
     /// the program at once.
-    async fn until_told(mut self) {
+    async fn until_told(mut self, source: &Source) {
         let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = (
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
@@ -62,9 +64,7 @@ impl Agent {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {
-                    tracing::warn!("SIGHUP: a changed configuration takes effect at a restart");
-                }
+                _ = hang_up.recv() => self.reload(source),
                 request = self.control.recv() => match request {
                     Some(request) => {
                         let drains = request.command == Command::Drain {};

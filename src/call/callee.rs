@@ -19,6 +19,7 @@ impl Call {
         let Some(inline) = &self.inline else { return };
         let invite = &self.invite;
         let codecs = match &self.caller {
+            CallerLeg::Invited(_) if invite.body.is_empty() => self.codecs.clone(),
             CallerLeg::Invited(_) => match negotiate::offered(&invite.body, &self.codecs) {
                 Ok(codecs) => codecs,
                 Err(refusal) => {
@@ -29,7 +30,8 @@ impl Call {
             CallerLeg::Established(leg) => {
                 // The caller's codec first; another one costs a re-INVITE to the caller.
                 let first = leg.session.media().map(|media| media.codec);
-                let others = negotiate::offered(&invite.body, &self.codecs).unwrap_or_default();
+                let others = negotiate::offered(&invite.body, &self.codecs);
+                let others = others.unwrap_or_else(|_| self.codecs.clone());
                 let others = others.into_iter().filter(|codec| Some(*codec) != first);
                 first.into_iter().chain(others).collect()
             }
@@ -196,14 +198,9 @@ impl Call {
             }
         }
         self.playing.remove(&Leg::Caller);
-        let codec = media.codec;
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         self.phase = Phase::Talking;
-        if self.media(Leg::Caller).is_some_and(|caller| caller.codec == codec) {
-            self.bridge(codec, out);
-        } else {
-            self.offer_caller(codec, out);
-        }
+        self.meet(out);
         self.join(at, Leg::Callee, out);
     }
 
@@ -222,7 +219,8 @@ impl Call {
             if invited.early.is_none() {
                 let body = &self.invite.body;
                 let answer = negotiate::answer(body, &self.side, &[media.codec], self.id);
-                let Ok(answer) = answer else { return };
+                // A caller who left the offer to us gets it in a reliable answer alone.
+                let Ok(answer) = answer else { return self.pass_progress(status, out) };
                 if let Some(media) = answer.media().cloned() {
                     let leg = Leg::Caller;
                     out.push(Output::Media(MediaCommand::Connect { leg, media }));

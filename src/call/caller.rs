@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::call::delayed_offer::Agreement;
 use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
 use crate::call::leg::{CalleeLeg, CallerLeg, Established, Offering};
 use crate::call::machine::{Call, Cause, Output, Phase};
@@ -27,7 +28,7 @@ impl Call {
         let CallerLeg::Invited(invited) = &self.caller else { return };
         let session = match invited.early.clone() {
             Some(session) => Ok(session),
-            None => negotiate::answer(&self.invite.body, &self.side, &self.codecs, self.id),
+            None => self.describe_to_caller(),
         };
         match session {
             Ok(session) => self.accept_caller(at, session, out),
@@ -46,6 +47,7 @@ impl Call {
             txn: invited.txn,
             response: response.clone(),
             cseq: self.invite.cseq,
+            offered: session.media().is_none().then(|| session.clone()),
             again: Backoff::starting(at.instant),
         };
         out.push(Output::Respond { txn: invited.txn, response });
@@ -94,7 +96,12 @@ impl Call {
             return;
         }
         if established.unacknowledged.as_ref().is_some_and(|u| u.cseq == request.cseq) {
-            established.unacknowledged = None;
+            let acknowledged = established.unacknowledged.take();
+            if let Some(offered) = acknowledged.and_then(|unacknowledged| unacknowledged.offered)
+                && self.settle(at, leg, &offered, &request.body, out) == Agreement::Missed
+            {
+                return;
+            }
         }
         if leg == Leg::Caller && self.phase != Phase::Over {
             self.join(at, Leg::Caller, out);
@@ -207,10 +214,12 @@ impl Call {
             out.push(Output::Respond { txn, response });
             return;
         }
-        let session = if request.body.is_empty() {
-            Ok(established.session.clone())
-        } else {
+        let session = if !request.body.is_empty() {
             negotiate::answer_again(&established.session, &request.body)
+        } else if invite {
+            return self.offer_on_request(at, leg, txn, request, out);
+        } else {
+            Ok(established.session.clone())
         };
         let session = match session {
             Ok(session) => session,
@@ -231,6 +240,7 @@ impl Call {
                 txn,
                 response: response.clone(),
                 cseq: request.cseq,
+                offered: None,
                 again: Backoff::starting(at.instant),
             });
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::call::message::{
     Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, Transport,
 };
+use crate::call::negotiate::Session;
 use crate::ids::Pii;
 
 /// One confirmed or early dialog, from our side.
@@ -226,6 +227,8 @@ pub struct Unacknowledged {
     pub response: Response,
     /// The `CSeq` that the ACK will have.
     pub cseq: u32,
+    /// Our offer in it, where the INVITE had none: the ACK answers it.
+    pub offered: Option<Session>,
     /// When it is sent next, and when we give up.
     pub again: super::timer::Backoff,
 }

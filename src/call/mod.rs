@@ -4,6 +4,7 @@
 mod asking;
 mod callee;
 mod caller;
+mod delayed_offer;
 pub mod dialog;
 mod leg;
 pub mod machine;

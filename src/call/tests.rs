@@ -688,3 +688,88 @@ fn a_callee_with_another_codec_is_heard_after_a_new_offer_to_the_caller() {
     assert_eq!(refused.ended(), Some(Cause::NoCommonCodec));
     assert!(refused.sent(&Method::Bye).is_some());
 }
+
+/// An INVITE that leaves the offer to us.
+fn without_offer(policy: Policy) -> Rig {
+    let mut setup = setup(policy, true);
+    setup.invite.body = Bytes::new();
+    Rig::start(setup)
+}
+
+fn ack_with(rig: &mut Rig, cseq: u32, body: &'static str) {
+    let mut request = incoming(Method::Ack, cseq);
+    request.to.tag = Some("caller-side".into());
+    request.body = Bytes::from_static(body.as_bytes());
+    rig.feed(Input::Ack { leg: Leg::Caller, request });
+}
+
+fn described(rig: &Rig) -> String {
+    rig.responses().last().map(|r| String::from_utf8_lossy(&r.body).into_owned()).expect("one")
+}
+
+#[test]
+fn an_invite_without_an_offer_gets_ours_and_is_asked_once_it_is_answered() {
+    let mut rig = without_offer(opt_in());
+    assert_eq!(rig.statuses(), [200]);
+    assert!(Codec::ALL.iter().all(|codec| described(&rig).contains(codec.name())));
+    assert!(!rig.has(|o| matches!(o, Output::Media(_))), "nothing is known of the caller yet");
+    ack_with(&mut rig, 1, OFFER);
+    assert!(rig.has(|o| matches!(o, Output::Media(MediaCommand::Connect { .. }))));
+    assert_eq!(rig.prompts(), ["notice-opt-in"]);
+    assert_eq!(rig.call.media(Leg::Caller).map(|m| m.codec), Some(Codec::Pcma));
+    ack_with(&mut rig, 1, OFFER);
+    assert!(rig.out.is_empty(), "an ACK that comes again changes nothing");
+}
+
+#[test]
+fn an_ack_without_the_answer_ends_the_call() {
+    for body in ["", "v=0\r\nnonsense"] {
+        let mut rig = without_offer(opt_in());
+        ack_with(&mut rig, 1, body);
+        assert_eq!(rig.ended(), Some(Cause::NoCommonCodec));
+        assert!(rig.sent(&Method::Bye).is_some());
+        assert!(rig.prompts().is_empty());
+    }
+}
+
+#[test]
+fn where_nobody_is_asked_the_callees_codec_is_what_the_caller_is_offered() {
+    let mut rig = without_offer(standing());
+    let offer = rig.sent(&Method::Invite).expect("an INVITE").body.clone();
+    assert!(Codec::ALL.iter().all(|c| String::from_utf8_lossy(&offer).contains(c.name())));
+    assert_eq!(rig.callee_says(183, ANSWER).statuses(), [183]);
+    assert!(rig.responses()[0].body.is_empty(), "the offer is in the 200 alone");
+    assert_eq!(rig.callee_says(200, ANSWER).statuses(), [200]);
+    assert!(described(&rig).contains("RTP/AVP 8 101"));
+    assert_eq!(rig.relays(), 0, "the caller has no address yet");
+    ack_with(&mut rig, 1, OFFER);
+    assert_eq!(rig.relays(), 2);
+    assert_eq!(rig.out.iter().filter(|o| matches!(o, Output::Commit(_))).count(), 2);
+}
+
+#[test]
+fn a_reinvite_without_an_offer_gets_one_that_takes_a_held_call_back() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    let reinvite = |cseq, body| {
+        let mut request = incoming(Method::Invite, cseq);
+        request.to.tag = Some("caller-side".into());
+        request.body = Bytes::from_static(body);
+        Input::Request { leg: Leg::Caller, txn: ServerTxn(u64::from(cseq)), request }
+    };
+    let held = b"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n";
+    rig.feed(reinvite(2, held));
+    ack_with(&mut rig, 2, "");
+    rig.feed(reinvite(3, b""));
+    assert!(described(&rig).contains("a=sendrecv"), "{}", described(&rig));
+    assert!(rig.call.media(Leg::Caller).is_some_and(|m| !m.direction.sends()), "not agreed yet");
+    ack_with(&mut rig, 3, OFFER);
+    assert!(rig.call.media(Leg::Caller).is_some_and(|m| m.direction.sends()));
+    assert_eq!(rig.relays(), 0, "the bridge is as it was");
+    // An ACK without an answer leaves the session as it was.
+    rig.feed(reinvite(4, b""));
+    ack_with(&mut rig, 4, "");
+    assert_eq!(rig.ended(), None);
+    assert!(rig.call.media(Leg::Caller).is_some_and(|m| m.direction.sends()));
+}

@@ -22,6 +22,7 @@ mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,8 +83,18 @@ struct Shared {
     path: PathBuf,
     requests: SyncSender<Request>,
     outbox: watch::Receiver<u64>,
+    counters: Arc<Counters>,
     idle: Mutex<Vec<Reader>>,
     readers: Arc<Semaphore>,
+}
+
+/// Counts since the catalog was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Transactions that are durable.
+    pub commits: AtomicU64,
+    /// Requests that were refused or could not be stored.
+    pub failures: AtomicU64,
 }
 
 impl Catalog {
@@ -101,13 +112,14 @@ impl Catalog {
         let progress = open::resume(&db, &path, &identity)?;
         let (announce, outbox) = watch::channel(progress.outbox);
         let (requests, inbox) = sync_channel(queue.max(1));
-        let writer = Writer::new(db, identity, progress, announce);
+        let counters = Arc::new(Counters::default());
+        let writer = Writer::new(db, identity, progress, announce, Arc::clone(&counters));
         std::thread::Builder::new()
             .name("catalog".into())
             .spawn(move || writer.run(&inbox, lock))
             .map_err(|why| OpenError::Storage { path: path.clone(), why: why.to_string() })?;
         let (idle, readers) = (Mutex::new(Vec::new()), Arc::new(Semaphore::new(READERS)));
-        Ok(Self { shared: Arc::new(Shared { path, requests, outbox, idle, readers }) })
+        Ok(Self { shared: Arc::new(Shared { path, requests, outbox, counters, idle, readers }) })
     }
 
     /// Stores a decision: its evidence, the recording and key of a permitted stream, its
@@ -212,6 +224,12 @@ impl Catalog {
         task.await.map_err(|_| QueryError::Closed)?
     }
 
+    /// What has been done so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
     /// Where the database is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -228,11 +246,15 @@ impl Catalog {
 
     async fn ask(&self, work: Work) -> Result<Durable, CommitError> {
         let (reply, answer) = oneshot::channel();
-        match self.shared.requests.try_send(Request { work, reply }) {
+        let answer = match self.shared.requests.try_send(Request { work, reply }) {
             Ok(()) => answer.await.unwrap_or(Err(CommitError::Closed)),
             Err(TrySendError::Full(_)) => Err(CommitError::Busy),
             Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
+        };
+        if answer.is_err() {
+            self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
         }
+        answer
     }
 }
 

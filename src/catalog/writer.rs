@@ -5,6 +5,8 @@
 //! transaction itself fails, all its requests fail, and the thread goes on with the next ones.
 
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use rusqlite::Connection;
@@ -12,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::catalog::decide::{Written, decide};
 use crate::catalog::outbox::{self, Sent};
-use crate::catalog::{Change, CommitError, DecisionEntry, Receipt, change};
+use crate::catalog::{Change, CommitError, Counters, DecisionEntry, Receipt, change};
 use crate::consent::Decision;
 use crate::consent::evidence::Head;
 use crate::event::{Draft, Origin};
@@ -94,6 +96,7 @@ pub(super) struct Writer {
     identity: Identity,
     durable: Progress,
     outbox: watch::Sender<u64>,
+    counters: Arc<Counters>,
 }
 
 /// How far the chain and the outbox have come.
@@ -109,8 +112,9 @@ impl Writer {
         identity: Identity,
         durable: Progress,
         outbox: watch::Sender<u64>,
+        counters: Arc<Counters>,
     ) -> Self {
-        Self { db, identity, durable, outbox }
+        Self { db, identity, durable, outbox, counters }
     }
 
     /// Serves until every handle is gone, or somebody closes the catalog. Holds `lock` until the
@@ -173,6 +177,7 @@ impl Writer {
             Ok(()) => {
                 let grown = progress.outbox > self.durable.outbox;
                 self.durable = progress;
+                self.counters.commits.fetch_add(1, Ordering::Relaxed);
                 for (reply, stored) in answers {
                     let _ = reply.send(Ok(stored.durable()));
                 }

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Only this party's voice, in mono: caller or callee
     #[arg(long, value_parser = party)]
     party: Option<Leg>,
-    /// The file to write [default: <ID>.wav]; one that is there already is left alone
+    /// The file to write [default: ID.wav]; one that is there already is left alone
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Why: stored with your name, before anything is written

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 
 pub use context::Context;
 pub use demo::Running;
@@ -46,12 +46,13 @@ pub trait Serve {
     /// One that runs within this program.
     type Agent: Running;
 
-    /// Runs an agent with a configuration until it is told to end.
+    /// Runs an agent with a configuration until it is told to end. Knows where the configuration
+    /// is from, to read it again when told to.
     ///
     /// # Errors
     ///
     /// [`Failure::Unavailable`] when the agent cannot start, [`Failure::Failed`] when it broke.
-    fn serve(self, config: Config) -> Result<(), Failure>;
+    fn serve(self, loaded: Loaded) -> Result<(), Failure>;
 
     /// Starts an agent within the current tokio runtime. When this returns, it takes calls.
     ///
@@ -99,7 +100,7 @@ struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent: SIGTERM drains, a second one ends at once
+    /// Run the agent: SIGTERM drains, a second one ends at once, SIGHUP reloads
     #[command(after_help = "\
 Examples:
   assent serve                           on loopback, data in ./assent-data
@@ -167,7 +168,7 @@ fn dispatch(
     agent: impl Serve,
 ) -> Result<(), Failure> {
     match command {
-        Command::Serve => agent.serve(context.config()?),
+        Command::Serve => agent.serve(context.loaded()?),
         Command::Demo(arguments) => demo::run(&arguments, output, |config| agent.start(config)),
         Command::Call(arguments) => call::run(&arguments, output),
         Command::Check(arguments) => check::run(&arguments, context, output),

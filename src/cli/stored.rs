@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::catalog::{Catalog, Change, DecisionEntry, NewRecording, Permitted, QUEUE, Settings};
 use crate::cli::{Arguments, Context, Failure, Output, Running, Serve, dispatch};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::consent::DecisionFacts;
 use crate::consent::evidence::sample;
 use crate::consent::policy::Scope;
@@ -348,7 +348,7 @@ struct NoAgent;
 impl Serve for NoAgent {
     type Agent = NoAgent;
 
-    fn serve(self, _: Config) -> Result<(), Failure> {
+    fn serve(self, _: Loaded) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -42,7 +42,7 @@ pub enum CodecError {
     /// The library failed on good input.
     #[error("the encoder failed")]
     Failed,
-    /// A sample rate outside [`resample`]'s limits.
+    /// A sample rate outside [`resample()`]'s limits.
     #[error(
         "cannot resample from {from} Hz to {to} Hz: rates from 1000 to 384000 Hz are supported"
     )]

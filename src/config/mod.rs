@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::consent::policy::Policy;
 use crate::ids::Token;
 
-pub use address::{Advertise, Cidr, PortRange};
+pub use address::{Advertise, PortRange};
 pub use file::{Loaded, Origin, Origins, Source, load, locate, parse};
 pub use next_hop::{Host, NextHop};
 pub use policy::EXAMPLE_CONTROLLER;

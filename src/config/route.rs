@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::call::message::Headers;
-use crate::config::address::Cidr;
 use crate::config::next_hop::NextHop;
 use crate::consent::policy::Policy;
+use crate::network::Network;
 
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct Match {
     /// One of these fits the called number. Empty: any.
     pub to: Vec<Pattern>,
     /// One of these networks holds the address that the INVITE came from. Empty: any.
-    pub peer: Vec<Cidr>,
+    pub peer: Vec<Network>,
     /// The direction that the PBX states.
     pub direction: Option<CallDirection>,
     /// Each of these headers is there with a value that fits.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::address::Cidr;
+use crate::config::address;
 use crate::config::document::{Section, nearest};
 use crate::config::next_hop::NextHop;
 use crate::config::policy::Policies;
@@ -78,7 +78,7 @@ fn read_match(mut section: Section<'_>) -> Match {
     let matches = Match {
         from: section.field("from").each(pattern).unwrap_or_default(),
         to: section.field("to").each(pattern).unwrap_or_default(),
-        peer: section.field("peer").each(str::parse::<Cidr>).unwrap_or_default(),
+        peer: section.field("peer").each(address::network).unwrap_or_default(),
         direction: section.field("direction").word(None, &words),
         header,
     };

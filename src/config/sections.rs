@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::call::message::{Hop, Transport};
-use crate::config::address::{self, Advertise, Cidr, PortRange};
+use crate::config::address::{self, Advertise, PortRange};
 use crate::config::document::Section;
 use crate::config::problem::Wrong;
 use crate::config::settings::{
@@ -37,7 +37,7 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
         seen.push(*hop);
     }
     let advertise = advertise(&mut section, &hops);
-    let peers = section.field("peers").each(str::parse::<Cidr>);
+    let peers = section.field("peers").each(address::network);
     let sip = Sip {
         listen: hops,
         advertise,

@@ -10,7 +10,8 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::call::message::Hop;
-use crate::config::address::{Advertise, Cidr, PortRange};
+use crate::config::address::{Advertise, PortRange};
+use crate::network::Network;
 
 /// `[sip]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Sip {
     /// The addresses that Contact and SDP name.
     pub advertise: Advertise,
     /// Who may send requests.
-    pub peers: Vec<Cidr>,
+    pub peers: Vec<Network>,
     /// Whether a key may come by SIP INFO.
     pub info_keys: bool,
     /// How long the next hop may ring before the call is given back as not answered.
@@ -33,7 +34,7 @@ impl Sip {
     /// Whether a request from this address is taken at all.
     #[must_use]
     pub fn admits(&self, peer: std::net::IpAddr) -> bool {
-        self.peers.iter().any(|cidr| cidr.contains(peer))
+        self.peers.iter().any(|network| network.contains(peer))
     }
 }
 

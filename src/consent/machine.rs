@@ -1,6 +1,6 @@
 //! The permission machine of one call: who is asked, what was answered, who may be recorded.
 //!
-//! [`Permission`] joins the parties' own states ([`super::party`]) under the policy's scope: it
+//! [`Permission`] joins the parties' own states (`party.rs`) under the policy's scope: it
 //! decides when a receipt becomes a grant. It holds the leases, so dropping it ends every
 //! permission of the call.
 
@@ -162,7 +162,12 @@ impl Permission {
             .map(|facts| {
                 let leg = facts.leg;
                 let terms = Terms::new(Arc::clone(&policy), digest, call, recording, facts);
-                (leg, Party { terms, present: false, state: State::waiting() })
+                // Nothing will ever be heard of a party who is neither asked nor covered.
+                let state = match policy.ask(leg) {
+                    Ask::Nobody => State::not_covered(),
+                    Ask::OnCall | Ask::Standing(_) => State::waiting(),
+                };
+                (leg, Party { terms, present: false, state })
             })
             .collect();
         Self { policy, parties, settled: false }
@@ -260,7 +265,7 @@ impl Permission {
     fn decide_standing(&mut self, at: Moment, outputs: &mut Vec<Output>) {
         let mut asked = self.parties.iter().filter(|(leg, _)| self.asks(**leg)).peekable();
         let ready = if asked.peek().is_none() {
-            self.parties.values().all(|party| party.present)
+            self.parties.values().all(|party| party.present || party.state.is_final())
         } else {
             match self.policy.scope {
                 Scope::All => asked.all(|(_, party)| party.state.said_yes()),
@@ -278,10 +283,12 @@ impl Permission {
     }
 
     fn settle(&mut self, outputs: &mut Vec<Output>) {
-        if self.policy.scope == Scope::All && self.parties.values().any(|p| p.state.is_denied()) {
+        if self.policy.scope == Scope::All
+            && let Some(why) = self.denial()
+        {
             // One "no" is everybody's: leases end, receipts in hand are worth nothing.
             for party in self.parties.values_mut() {
-                party.state.forfeit();
+                party.state.forfeit(why);
             }
         } else if self.parties.values().all(|party| party.state.is_final()) {
             for party in self.parties.values_mut() {
@@ -298,15 +305,20 @@ impl Permission {
         } else if self.parties.values().any(|party| party.state.is_permitted()) {
             Some(Verdict::Recorded)
         } else {
-            let denials = || self.parties.values().filter_map(|party| party.state.denial());
             let all_denied = self.parties.values().all(|party| party.state.is_denied());
             let any = self.policy.scope == Scope::All;
-            denials().next().filter(|_| any || all_denied).map(|why| self.unrecorded(why))
+            self.denial().filter(|_| any || all_denied).map(|why| self.unrecorded(why))
         };
         if let Some(verdict) = verdict {
             self.settled = true;
             outputs.push(Output::Settled(verdict));
         }
+    }
+
+    /// Why a party is not recorded: what somebody did comes before what the policy leaves out.
+    fn denial(&self) -> Option<Denial> {
+        let denials = || self.parties.values().filter_map(|party| party.state.denial());
+        denials().find(|why| *why != Denial::NotCovered).or_else(|| denials().next())
     }
 
     fn unrecorded(&self, why: Denial) -> Verdict {

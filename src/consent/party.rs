@@ -177,6 +177,10 @@ impl State {
         State::Waiting
     }
 
+    pub(super) fn not_covered() -> Self {
+        State::Denied(Denied { why: Denial::NotCovered })
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             State::Announcing(announcing) => Some(announcing.until),
@@ -342,13 +346,13 @@ impl State {
         }
     }
 
-    /// Ends the permission because somebody else's "no" is everybody's.
-    pub(super) fn forfeit(&mut self) {
+    /// Ends the permission because somebody else's "no", for whatever reason, is everybody's.
+    pub(super) fn forfeit(&mut self, why: Denial) {
         match self {
             State::Denied(_) => {}
             // Its own answer is still to be written down.
             State::Deciding(deciding) if !deciding.yes => {}
-            _ => *self = State::Denied(Denied { why: Denial::Refused }),
+            _ => *self = State::Denied(Denied { why }),
         }
     }
 

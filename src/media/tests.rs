@@ -94,8 +94,16 @@ impl Rig {
         self.media.command(self.call, command);
     }
 
+    /// Returns when the capture is in place: what comes before that is not recorded.
     fn record(&self, leg: Leg, capture: impl Capture + 'static) {
         self.media.order(self.call, Order::Record { leg, capture: Box::new(capture) });
+        // A call that is not there answers at once, after the order before, on the same thread.
+        let mut bytes = *self.call.0.as_bytes();
+        bytes[0] ^= 0xff;
+        let nobody = CallId(uuid::Uuid::from_bytes(bytes));
+        self.media.order(nobody, Order::Record { leg, capture: Box::new(Tape::default()) });
+        let (call, report) = self.reports.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        assert!(call == nobody, "{report:?}");
     }
 
     fn capture_ended(&self) -> (Leg, CaptureEnd, u64) {
@@ -587,7 +595,8 @@ fn captures_are_finished_when_the_call_or_the_program_ends() {
         // A capture for a call that is gone does not stay open either.
         if !end_program {
             let late = Tape::default();
-            rig.record(Leg::Caller, late.clone());
+            let capture = Box::new(late.clone());
+            rig.media.order(rig.call, Order::Record { leg: Leg::Caller, capture });
             assert_eq!(rig.capture_ended(), (Leg::Caller, CaptureEnd::Ordered, 0));
             assert_eq!(late.finished.lock().unwrap().len(), 1);
         }

@@ -302,9 +302,12 @@ impl Worker {
             Order::Command(command) => self.with_call(slot, |bridge, turn| {
                 bridge.command(command, turn);
             }),
-            Order::Record { leg, capture } => self.with_call(slot, |bridge, turn| {
-                bridge.record(leg, capture, turn);
-            }),
+            Order::Record { leg, capture } => {
+                // What came before the grant may still wait in the socket: it is relayed, and
+                // gone, before the writer is there.
+                self.drain(Place { slot, leg, port: Port::Rtp }.token());
+                self.with_call(slot, |bridge, turn| bridge.record(leg, capture, turn));
+            }
             Order::StopRecording { leg } => self.with_call(slot, |bridge, turn| {
                 bridge.stop_recording(leg, turn);
             }),

@@ -1,6 +1,6 @@
 //! Offer and answer (RFC 3264) over a parsed SDP (RFC 8866): one audio stream, one codec.
 //!
-//! [`Offer::parse`] and [`answer`] serve the leg that calls us, [`LocalOffer`] the leg that we
+//! [`Offer::parse`] and [`answer()`] serve the leg that calls us, [`LocalOffer`] the leg that we
 //! call. What comes out of either is [`crate::rtp::LegMedia`], all that the media threads need.
 
 mod answer;

@@ -8,8 +8,9 @@ use sipx_sip::Message;
 use tokio::sync::mpsc;
 
 use crate::call::message::Transport;
+use crate::sip::peers::Heard;
 use crate::sip::secret::Secret;
-use crate::sip::{Counters, Limits, Peers};
+use crate::sip::{Counters, Limits};
 
 /// A TCP connection, ours or a peer's. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +56,7 @@ pub(super) enum Arrival {
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     pub(super) arrivals: mpsc::Sender<Arrival>,
-    pub(super) peers: Arc<Peers>,
+    pub(super) peers: Arc<Heard>,
     pub(super) secret: Arc<Secret>,
     pub(super) counters: Arc<Counters>,
     pub(super) parsing: sipx_sip::Limits,

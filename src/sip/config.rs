@@ -164,6 +164,9 @@ pub struct Limits {
     pub message_within: Duration,
     /// How long opening a connection may take.
     pub connect_within: Duration,
+    /// How long an INVITE may wait for its answer or the news that somebody rings. Beyond it, the
+    /// call machine is taken to have forgotten it.
+    pub unanswered: Duration,
     /// What `Retry-After` says when a limit was reached. Whole seconds.
     pub retry_after: Duration,
     /// Bytes asked of the operating system for a UDP socket's receive buffer.
@@ -181,6 +184,7 @@ impl Default for Limits {
             idle: Duration::from_secs(900),
             message_within: Duration::from_secs(10),
             connect_within: Duration::from_secs(4),
+            unanswered: Duration::from_secs(3700),
             retry_after: Duration::from_secs(5),
             receive_buffer: 4 << 20,
         }

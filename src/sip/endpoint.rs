@@ -18,6 +18,7 @@ use crate::sip::core::Core;
 use crate::sip::links::Links;
 use crate::sip::names::Names;
 use crate::sip::outbox::Outbox;
+use crate::sip::peers::{Heard, Peers};
 use crate::sip::secret::Secret;
 use crate::sip::table::Table;
 use crate::sip::tcp::{self, ConnectionIds};
@@ -42,10 +43,11 @@ impl Endpoint {
         let (sockets, listeners) = open(&config)?;
         let names = Arc::new(Names { listeners, advertise: config.advertise });
         let counters = Arc::new(Counters::default());
+        let peers = Arc::new(Heard::new(config.peers));
         let (arrivals, inbound) = mpsc::channel(ARRIVALS);
         let intake = Intake {
             arrivals,
-            peers: Arc::new(config.peers),
+            peers: Arc::clone(&peers),
             secret: Arc::new(secret),
             counters: counters.clone(),
             parsing: Intake::parsing(&config.limits),
@@ -88,7 +90,7 @@ impl Endpoint {
             links: Links::new(out, ids, names.clone(), intake),
         };
         tokio::spawn(core.run(orders, inbound, events, readers));
-        Ok((Sip { commands, shared: Arc::new(Shared { names, counters }) }, receiver))
+        Ok((Sip { commands, shared: Arc::new(Shared { names, counters, peers }) }, receiver))
     }
 }
 
@@ -217,6 +219,7 @@ pub struct Sip {
 struct Shared {
     names: Arc<Names>,
     counters: Arc<Counters>,
+    peers: Arc<Heard>,
 }
 
 #[derive(Debug)]
@@ -257,6 +260,11 @@ impl Sip {
     /// dialogs go on. `None`: back to normal.
     pub fn set_draining(&self, retry_after: Option<Duration>) {
         self.send(Command::Drain(retry_after));
+    }
+
+    /// Who may send requests from now on.
+    pub fn set_peers(&self, peers: Peers) {
+        self.shared.peers.replace(peers);
     }
 
     /// Our Contact URI as a peer at `remote` should see it, such as

@@ -37,7 +37,7 @@ mod via;
 pub use config::{Advertise, BadAdvertise, BadListen, Limits, Listen, SipConfig, Timing};
 pub use counters::{Count, Counters, MethodCount};
 pub use endpoint::{BindError, Endpoint, Sip, SipEvent};
-pub use peers::{BadNetwork, Network, Peers};
+pub use peers::Peers;
 
 #[cfg(test)]
 mod tests {

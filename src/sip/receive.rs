@@ -112,7 +112,9 @@ impl Core {
         let serial = self.table.insert_server(key, server);
         self.counters.transactions.set(self.table.len());
         self.perform(serial, outputs, Sending::First);
-        self.alarms.set(serial, Alarm::Forgotten, clock::now() + self.lifetime);
+        // Whoever is called may think about it for as long as the next hop may ring.
+        let patience = if invite { self.limits.unanswered } else { self.lifetime };
+        self.alarms.set(serial, Alarm::Forgotten, clock::now() + patience);
         if invite {
             self.trying(serial);
         }

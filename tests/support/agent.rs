@@ -284,6 +284,39 @@ impl Agent {
         });
     }
 
+    /// The same, but says whether it became ready: it may have been made to crash while it starts.
+    pub fn try_restart(&mut self) -> bool {
+        self.kill();
+        let ready = self.data().join("ready.json");
+        std::fs::remove_file(&ready).ok();
+        self.start_unready();
+        let process = self.process.as_mut().expect("it was started");
+        let found = wait_until(Duration::from_secs(30), "the agent is ready, or gone", || {
+            let ready = std::fs::read(&ready).ok();
+            let ready = ready.and_then(|text| serde_json::from_slice(&text).ok());
+            match (ready, process.ended()) {
+                (Some(ready), None) => Some(Some(ready)),
+                (_, Some(_)) => Some(None),
+                (None, None) => None,
+            }
+        });
+        match found {
+            Some(ready) => self.ready = ready,
+            None => self.process = None,
+        }
+        self.process.is_some()
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// Runs it under another program from its next start on; `[]` for none.
+    pub fn set_wrapper<S: Into<String>>(&mut self, command: impl IntoIterator<Item = S>) {
+        self.wrapper = command.into_iter().map(Into::into).collect();
+    }
+
     /// Starts it without waiting, for starts that are to fail.
     pub fn start_unready(&mut self) {
         let binary = env!("CARGO_BIN_EXE_assent");
@@ -299,13 +332,26 @@ impl Agent {
             .args(["serve", "--config"])
             .arg(self.config())
             .current_dir(self.folder.path())
-            .env_remove("ASSENT_CONFIG")
-            .envs(self.environment.iter().map(|(k, v)| (k, v)));
+            .env_remove("ASSENT_CONFIG");
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "info,assent=debug");
         }
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         let log = self.folder.path().join("agent.log");
         self.process = Some(Process::start("assent serve", &mut command, &log));
+    }
+
+    /// Does something with it outside its wrapper.
+    pub fn unwrapped<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let wrapper = std::mem::take(&mut self.wrapper);
+        let done = what(self);
+        self.wrapper = wrapper;
+        done
+    }
+
+    /// Whether it was started and has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Where it takes SIP over UDP.
@@ -327,6 +373,16 @@ impl Agent {
             .filter_map(|l| l.as_str()?.strip_prefix(transport)?.strip_prefix(':')?.parse().ok())
             .next()
             .unwrap_or_else(|| panic!("no {transport} in {}", self.ready))
+    }
+
+    /// The address of a listener on this transport in the family of this address.
+    pub fn listens_to(&self, transport: &str, ip: std::net::IpAddr) -> SocketAddr {
+        let listeners = self.ready["sip"].as_array().expect("sip in ready.json");
+        listeners
+            .iter()
+            .filter_map(|l| l.as_str()?.strip_prefix(transport)?.strip_prefix(':')?.parse().ok())
+            .find(|addr: &SocketAddr| addr.is_ipv4() == ip.is_ipv4())
+            .unwrap_or_else(|| panic!("no {transport} for {ip} in {}", self.ready))
     }
 
     /// Where it takes HTTP.
@@ -416,6 +472,11 @@ impl Agent {
             && process.ended().is_none()
         {
             Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).output().ok();
+            // It holds its locks until it is gone, and then the wrapper ends by itself.
+            let deadline = std::time::Instant::now() + Duration::from_secs(5);
+            while process.ended().is_none() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         process.kill();
         self.ready = Value::Null;

@@ -23,6 +23,17 @@ pub struct BaresipConfig {
     pub codecs: Vec<String>,
     /// Whether it answers by itself.
     pub answers: Answers,
+    /// How its keys travel.
+    pub keys: Keys,
+}
+
+/// How a baresip's keys travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// RFC 4733.
+    TelephoneEvent,
+    /// SIP INFO with `application/dtmf-relay`.
+    Info,
 }
 
 /// What a baresip says.
@@ -49,7 +60,13 @@ impl BaresipConfig {
             says: Says::Tone(tone_hz),
             codecs: vec!["pcmu".to_owned()],
             answers: Answers::AtOnce,
+            keys: Keys::TelephoneEvent,
         }
+    }
+
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
     }
 
     pub fn codecs(mut self, codecs: &[&str]) -> Self {
@@ -114,8 +131,13 @@ impl Baresip {
             Answers::AtOnce => "auto",
             Answers::WhenTold => "manual",
         };
+        let keys = match config.keys {
+            Keys::TelephoneEvent => "rtpevent",
+            Keys::Info => "info",
+        };
         let account = format!(
-            "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs={}\n",
+            "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};dtmfmode={keys};\
+             audio_codecs={}\n",
             config.user,
             config.codecs.iter().map(|name| codec(name)).collect::<Vec<_>>().join(","),
         );

@@ -15,11 +15,16 @@
 pub mod agent;
 pub mod audio;
 pub mod baresip;
+pub mod ledger;
 pub mod nats;
+pub mod peer;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod scenario;
 pub mod sipp;
+pub mod talker;
+pub mod wire_phone;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,10 +32,18 @@ use std::time::{Duration, Instant};
 pub use agent::{Agent, AgentBuilder};
 pub use baresip::Baresip;
 pub use nats::Nats;
+pub use peer::{Answerer, Talker};
 pub use ports::Ports;
 pub use process::Process;
 pub use proxy::{Proxy, Toward, Verdict};
+pub use scenario::Scenario;
 pub use sipp::Sipp;
+pub use wire_phone::WirePhone;
+
+/// How much of something to do: little in `make test`, much in `make soak`.
+pub fn rounds(test: usize, soak: usize) -> usize {
+    if std::env::var_os("ASSENT_SOAK").is_some() { soak } else { test }
+}
 
 /// Asks until there is an answer, and fails the test after `patience`, saying what it waited for.
 pub fn wait_until<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -1,16 +1,17 @@
 //! SIPp as a peer: a scenario of `tests/sipp/` against an address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Ports, Process, tool, wait_for};
+use super::{Ports, Process, Scenario, tool, wait_for};
 
 /// A SIPp run, being put together.
 #[derive(Debug)]
 pub struct Sipp {
     folder: tempfile::TempDir,
+    ip: IpAddr,
     port: u16,
     scenario: PathBuf,
     target: Option<SocketAddr>,
@@ -23,7 +24,7 @@ pub struct Sipp {
 #[derive(Debug)]
 pub struct RunningSipp {
     folder: tempfile::TempDir,
-    port: u16,
+    addr: SocketAddr,
     process: Process,
     seconds: u64,
     _ports: Ports,
@@ -53,18 +54,30 @@ impl Sipp {
         Self::new(name, None)
     }
 
+    /// A scenario of the test's own, that calls `target`, or is called where there is none.
+    pub fn plays(scenario: &Scenario, target: Option<SocketAddr>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("scenario.xml");
+        std::fs::write(&file, scenario.xml()).expect("a scenario");
+        Self::of(file, folder, target)
+    }
+
     fn new(name: &str, target: Option<SocketAddr>) -> Self {
-        let mut ports = Ports::claim();
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/sipp")
             .join(name)
             .with_extension("xml");
         assert!(scenario.exists(), "there is no {}", scenario.display());
+        Self::of(scenario, tempfile::tempdir().expect("a folder"), target)
+    }
+
+    fn of(scenario: PathBuf, folder: tempfile::TempDir, target: Option<SocketAddr>) -> Self {
+        let mut ports = Ports::claim();
         // Audio and video, each with RTCP: it binds all of them.
         let media = *ports.range(4).start();
-        let folder = tempfile::tempdir().expect("a folder");
         let sipp = Self {
             folder,
+            ip: target.map_or(Ipv4Addr::LOCALHOST.into(), |target| target.ip()),
             port: ports.pair(),
             scenario,
             target,
@@ -124,14 +137,21 @@ impl Sipp {
         self.arg("-inf").arg(file)
     }
 
+    /// On the loopback address of this family; a caller is on that of its target.
+    pub fn on(mut self, ip: impl Into<IpAddr>) -> Self {
+        self.ip = ip.into();
+        self
+    }
+
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::new(self.ip, self.port)
     }
 
     /// Starts it.
     pub fn start(self) -> RunningSipp {
         let folder = self.folder.path().to_owned();
+        let ip = self.ip.to_string();
         let mut command = Command::new(tool("sipp"));
         command.current_dir(&folder);
         if let Some(target) = self.target {
@@ -140,7 +160,7 @@ impl Sipp {
         command
             .arg("-sf")
             .arg(&self.scenario)
-            .args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-i", &ip, "-mi", &ip, "-p", &self.port.to_string()])
             .args(["-nostdin", "-aa", "-trace_err", "-error_file", "errors.log"])
             .args(["-trace_msg", "-message_file", "messages.log", "-timeout_error"])
             .args(["-timeout", &format!("{}s", self.seconds)])
@@ -149,8 +169,8 @@ impl Sipp {
         let answers = self.target.is_none();
         let process = Process::start("sipp", &mut command, &folder.join("screen.log"));
         let mut running = RunningSipp {
+            addr: self.addr(),
             folder: self.folder,
-            port: self.port,
             process,
             seconds: self.seconds,
             _ports: self.ports,
@@ -170,7 +190,7 @@ impl Sipp {
 impl RunningSipp {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.addr
     }
 
     /// Every message sent and received so far.
@@ -210,4 +230,37 @@ impl SippResult {
 
 fn read(folder: &Path, name: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap_or_default()).into_owned()
+}
+
+/// The messages in a log of SIPp's that came in, or went out, and that begin so.
+pub fn messages(log: &str, way: Way, begins: &str) -> Vec<String> {
+    let mark = match way {
+        Way::Heard => "message received",
+        Way::Said => "message sent",
+    };
+    log.split("-----------------------------------------------")
+        .filter_map(|block| {
+            let (head, message) = block.split_once("bytes")?;
+            let message = message.split_once('\n')?.1.trim_start();
+            (head.contains(mark) && message.starts_with(begins)).then(|| message.to_owned())
+        })
+        .collect()
+}
+
+/// Which way a message went, as SIPp sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Heard,
+    Said,
+}
+
+/// The values of a header in a message.
+pub fn header(message: &str, name: &str) -> Vec<String> {
+    message
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().to_owned())
+        .collect()
 }

@@ -40,7 +40,7 @@ async fn a_receipt_names_what_is_stored() {
 
     let events = reader.outbox_after(0, 10).unwrap();
     assert_eq!(events.len(), 1);
-    assert!(events[0].subject.as_str().starts_with("assent.v1.default.permission.granted."));
+    assert!(events[0].subject.starts_with("assent.v1.default.permission.granted."));
     let json: serde_json::Value = serde_json::from_str(&events[0].json).unwrap();
     assert_eq!(json["data"]["evidence_digest"], receipt.evidence().to_string());
 }
@@ -53,7 +53,7 @@ async fn a_refusal_leaves_its_evidence_and_no_recording() {
     assert_eq!(reader.evidence_of(recording(1)).unwrap().len(), 1);
     assert_eq!(reader.recording(recording(1)).unwrap(), None);
     let events = reader.outbox_after(0, 10).unwrap();
-    assert!(events[0].subject.as_str().starts_with("assent.v1.default.permission.refused."));
+    assert!(events[0].subject.starts_with("assent.v1.default.permission.refused."));
 }
 
 #[tokio::test]

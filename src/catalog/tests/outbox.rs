@@ -107,6 +107,22 @@ async fn what_can_never_be_published_holds_nothing_up_and_is_kept_for_a_while() 
 }
 
 #[tokio::test]
+async fn a_damaged_subject_keeps_no_other_event_from_being_read() {
+    let scratch = Scratch::new();
+    for n in 1..=3 {
+        scratch.keep(granted(n)).await;
+    }
+    scratch
+        .on_writer(|db| {
+            db.execute("UPDATE outbox SET subject = 'a..b' WHERE sequence = 2", []).unwrap();
+        })
+        .await;
+    let unsent = scratch.reader().unsent(0, 10).unwrap();
+    assert_eq!(unsent.len(), 3);
+    assert_eq!(unsent[1].subject, "a..b");
+}
+
+#[tokio::test]
 async fn a_follower_begins_at_a_time() {
     let scratch = Scratch::new();
     scratch.keep(granted(1)).await;

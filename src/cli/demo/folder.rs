@@ -18,7 +18,9 @@ pub(super) struct Folder {
 impl Folder {
     /// `./assent-demo-…` to be kept, else one among the temporary files.
     pub(super) fn create(keep: bool) -> Result<Self, Failure> {
-        let name = format!("assent-demo-{}", clock::mint::<Uuid>());
+        let id = clock::mint::<Uuid>().simple().to_string();
+        // The end of a UUIDv7 is random, its beginning the time.
+        let name = format!("assent-demo-{}", id.get(24..).unwrap_or(&id));
         let within = if keep { std::env::current_dir() } else { Ok(std::env::temp_dir()) };
         let cannot = |why| Failure::Unavailable(format!("no folder can be made: {why}"));
         let path = within.map_err(cannot)?.join(name);
@@ -40,6 +42,12 @@ impl Folder {
     /// since a recording is there to be heard.
     pub(super) fn wav(&self) -> PathBuf {
         if self.keep { self.path.join("recording.wav") } else { PathBuf::from("assent-demo.wav") }
+    }
+
+    /// A path as short as it can be said: relative to the current folder if it is within.
+    pub(super) fn said(path: &Path) -> String {
+        let current = std::env::current_dir().unwrap_or_default();
+        path.strip_prefix(current).unwrap_or(path).display().to_string()
     }
 
     /// Whether it stays.

@@ -33,7 +33,7 @@ use screen::{Screen, Who};
 /// How long the two talk.
 const TALK: Duration = Duration::from_secs(6);
 /// How long the callee rings.
-const RINGS: Duration = Duration::from_secs(2);
+const RINGS: Duration = Duration::from_secs(4);
 /// How long the whole call may take before something must be wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a recording may take to be sealed once the call is over.
@@ -135,16 +135,15 @@ where
         wav: folder.wav(),
         before_permission: call.before_permission,
     };
-    proof.show(screen, &sealed)?;
-    events.show(screen)?;
+    proof.show(screen, &mut events, &sealed)?;
     screen.end(folder, &proof)
 }
 
 /// What came of the call.
 struct CallOutcome {
     recording: Option<String>,
-    /// Packets that the caller sent before the permission was given.
-    before_permission: u64,
+    /// How long the caller talked before the permission was given.
+    before_permission: Duration,
 }
 
 struct Story<'a, 'b> {
@@ -198,7 +197,11 @@ impl Story<'_, '_> {
                         let _ = to_caller.send(Order::Press('1')).await;
                         let _ = to_caller.send(Order::Say(Sound::Silence)).await;
                     }
-                    self.phone(Who::Caller, &event)?;
+                    // What a caller hears once the two talk is the callee.
+                    let heard = matches!(event.what, Happening::Sound | Happening::Quiet { .. });
+                    if !(heard && matches!(scene, Scene::Talking { .. } | Scene::Over)) {
+                        self.phone(Who::Caller, &event)?;
+                    }
                 }
                 Some(event) = from_callee.recv() => {
                     if matches!(event.what, Happening::Answered { .. }) {
@@ -234,15 +237,16 @@ impl Story<'_, '_> {
         })
         .await;
         while let Ok(event) = from_caller.try_recv() {
-            self.phone(Who::Caller, &event)?;
+            if !matches!(event.what, Happening::Quiet { .. }) {
+                self.phone(Who::Caller, &event)?;
+            }
         }
         while let Ok(event) = from_callee.try_recv() {
             self.phone(Who::Callee, &event)?;
         }
         self.judge(&report, scene)?;
-        // Until the key, a packet every 20 ms.
         let asked = answered.zip(pressed).map(|(from, to)| to.saturating_duration_since(from));
-        let before_permission = asked.map_or(0, |span| span.as_millis() as u64 / 20);
+        let before_permission = asked.unwrap_or_default();
         self.events.show(self.screen)?;
         Ok(CallOutcome { recording: self.events.recording.clone(), before_permission })
     }
@@ -296,6 +300,11 @@ impl Events {
     fn open(config: &Config) -> Result<Self, Failure> {
         let reader = Reader::open(&config.data)?;
         Ok(Self { reader, cursor: 0, recording: None, sealed: None })
+    }
+
+    /// The catalog that they are in.
+    fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Shows what has been stored since the last time.

@@ -3,12 +3,16 @@
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::folder::Folder;
 use super::screen::Screen;
-use super::setting;
+use super::{Events, setting};
 use crate::cli::failure::Failure;
+use crate::cli::receipt;
+use crate::ids::RecordingId;
 
 /// What is proved, and with which files.
 #[derive(Debug)]
@@ -16,7 +20,8 @@ pub(super) struct Proof {
     pub(super) config: PathBuf,
     pub(super) recording: String,
     pub(super) wav: PathBuf,
-    pub(super) before_permission: u64,
+    /// How long the caller talked before the permission.
+    pub(super) before_permission: Duration,
 }
 
 /// Less than this part of the full scale is not there.
@@ -26,7 +31,12 @@ const AUDIBLE: f64 = 0.01;
 
 impl Proof {
     /// Runs the commands, listens to the export, and says what it found.
-    pub(super) fn show(&self, screen: &mut Screen<'_>, sealed: &Value) -> Result<(), Failure> {
+    pub(super) fn show(
+        &self,
+        screen: &mut Screen<'_>,
+        events: &mut Events,
+        sealed: &Value,
+    ) -> Result<(), Failure> {
         let mut holds = true;
         screen.heading("The recording")?;
         let seconds = sealed["duration_ms"].as_u64().unwrap_or(0) as f64 / 1000.0;
@@ -50,7 +60,8 @@ impl Proof {
             &["evidence", id, "--verify"],
             "the permission receipts are signed, and no link of their chain is missing",
         )?;
-        let wav = self.wav.display().to_string();
+        self.receipt(screen, events)?;
+        let wav = Folder::said(&self.wav);
         // An export never overwrites; this one is the demonstration's own from last time.
         let _ = std::fs::remove_file(&self.wav);
         let exported = self.command(
@@ -59,6 +70,7 @@ impl Proof {
             "exported, decoded and aligned on one clock",
         )?;
         holds &= exported;
+        events.show(screen)?;
         if exported {
             holds &= self.listen(screen)?;
         }
@@ -67,6 +79,24 @@ impl Proof {
         } else {
             Err(Failure::Found("not everything was as it should be".to_owned()))
         }
+    }
+
+    /// What the caller's receipt says, in short.
+    fn receipt(&self, screen: &mut Screen<'_>, events: &Events) -> Result<(), Failure> {
+        let Ok(id) = self.recording.parse::<RecordingId>() else { return Ok(()) };
+        for record in events.reader().evidence_of(id)? {
+            if record.facts()["leg"] != "caller" {
+                continue;
+            }
+            for line in receipt::lines(&record) {
+                let name = line.split_whitespace().next().unwrap_or_default();
+                let told = ["Outcome", "Basis", "Purposes", "Controller", "Notice", "Answer"];
+                if told.contains(&name) {
+                    screen.note(&format!("    {line}"))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs a command of this program on the demonstration's data, shows it, and says how it went.
@@ -110,7 +140,7 @@ impl Proof {
             level(left, setting::BEFORE_HZ).max(level(right, setting::BEFORE_HZ)) < INAUDIBLE;
         if screen.is_json() {
             screen.value(&json!({
-                "check": "voices", "ok": own && apart, "packets_before_permission": self.before_permission,
+                "check": "voices", "ok": own && apart, "before_permission_seconds": self.before_permission.as_secs_f64(),
             }))?;
             screen.value(&json!({ "check": "nothing-before-permission", "ok": before }))?;
             return Ok(own && apart && before);
@@ -120,12 +150,12 @@ impl Proof {
             false => "the voices are not where they belong",
         };
         screen.checked(own && apart, voices)?;
-        let packets = self.before_permission;
+        let seconds = self.before_permission.as_secs_f64();
         let nothing = match before {
             true => format!(
-                "of the {packets} packets that the caller sent before pressing 1, not one is in it"
+                "of the {seconds:.1} s that the caller talked before pressing 1, nothing is in it"
             ),
-            false => "it holds something that was said before the permission".to_owned(),
+            false => "something is in it that was said before the permission".to_owned(),
         };
         screen.checked(before, &nothing)?;
         Ok(own && apart && before)

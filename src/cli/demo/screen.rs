@@ -147,17 +147,17 @@ impl<'a> Screen<'a> {
             }));
         }
         self.heading("What there is to see and hear")?;
-        self.note(&format!("    {}", proof.wav.display()))?;
+        self.note(&format!("    {}", Folder::said(&proof.wav)))?;
         self.note("        the recording: the caller left, the callee right")?;
         if folder.is_kept() {
-            let path = folder.path().display().to_string();
-            self.note(&format!("    {path}"))?;
+            self.note(&format!("    {}", Folder::said(folder.path())))?;
             self.note(
                 "        configuration, catalog, keys and encrypted segments; look around with",
             )?;
-            let config = folder.config().display().to_string();
+            let config = Folder::said(&folder.config());
+            self.command(&format!("export ASSENT_CONFIG={config}"))?;
             for command in ["list", "events", &format!("evidence {}", proof.recording)] {
-                self.command(&format!("assent {command} --config {config}"))?;
+                self.command(&format!("assent {command}"))?;
             }
         } else {
             self.note("    Everything else is gone with its folder; --keep leaves it to look at.")?;

@@ -19,7 +19,7 @@ pub(super) fn of_phone(who: Who, what: &Happening) -> Option<String> {
             format!("picks up ({}) and talks: a low melody", codec.name())
         }
         (_, Happening::Answered { codec, .. }) => format!("is connected ({})", codec.name()),
-        (Who::Caller, Happening::Sound) => "hears a voice".to_owned(),
+        (Who::Caller, Happening::Sound) => "hears the recorded voice".to_owned(),
         (Who::Caller, Happening::Quiet { after }) => {
             format!("has heard it out, {:.1} s", after.as_secs_f64())
         }

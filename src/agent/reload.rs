@@ -1,0 +1,77 @@
+//! SIGHUP: the configuration is read again. Routes, policies and `[shutdown]` take effect at once,
+//! for calls that arrive from then on; everything else at a restart. A configuration that is wrong
+//! changes nothing.
+
+use std::sync::Arc;
+
+use crate::agent::core::Inward;
+use crate::agent::start::{Agent, peers, warm};
+use crate::config::{self, Config, Source};
+
+impl Agent {
+    pub(super) fn reload(&mut self, source: &Source) {
+        let read = match config::load(source.clone()) {
+            Ok(loaded) => loaded.config,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    tracing::error!("{problem}");
+                }
+                return tracing::error!("the configuration stays as it was: correct {source}");
+            }
+        };
+        let waiting = needs_restart(&self.config, &read);
+        let config = Config {
+            routes: read.routes,
+            policies: read.policies,
+            shutdown: read.shutdown,
+            ..(*self.config).clone()
+        };
+        if let Err(why) = warm(&self.prompts, &config) {
+            tracing::error!(%why, "the configuration stays as it was");
+            return;
+        }
+        self.sip.set_peers(peers(&config));
+        self.config = Arc::new(config);
+        let _ = self.inward.send(Inward::Reload(Arc::clone(&self.config)));
+        let (routes, policies) = (self.config.routes.len(), self.config.policies.len());
+        tracing::info!(routes, policies, "the configuration of {source} is in force");
+        if !waiting.is_empty() {
+            tracing::warn!("changed, but in force only after a restart: {}", waiting.join(", "));
+        }
+    }
+}
+
+/// What differs that a running agent cannot change.
+fn needs_restart(now: &Config, read: &Config) -> Vec<&'static str> {
+    // Whoever adds a part to the configuration decides here what becomes of it.
+    let Config {
+        tenant,
+        node,
+        data,
+        prompts,
+        sip,
+        media,
+        keys,
+        storage,
+        nats,
+        http,
+        shutdown: _,
+        routes: _,
+        policies: _,
+    } = now;
+    [
+        ("tenant", *tenant == read.tenant),
+        ("node", *node == read.node),
+        ("data", *data == read.data),
+        ("prompts", *prompts == read.prompts),
+        ("[sip]", *sip == read.sip),
+        ("[media]", *media == read.media),
+        ("[keys]", *keys == read.keys),
+        ("[storage]", *storage == read.storage),
+        ("[nats]", *nats == read.nats),
+        ("[http]", *http == read.http),
+    ]
+    .into_iter()
+    .filter_map(|(name, same)| (!same).then_some(name))
+    .collect()
+}
