@@ -373,6 +373,7 @@ impl State {
             State::Denied(_) => {}
             // Its own answer is still to be written down.
             State::Deciding(deciding) if !deciding.yes => {}
+            State::Cutting(cutting) if !cutting.outcome.permits() => {}
             _ => *self = State::Denied(Denied { why }),
         }
     }
