@@ -1,7 +1,7 @@
 # `make run` shows the product, `make test` proves it. Everything else is for those who change it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt clippy doc deny bench clean build-tools test-tools
+.PHONY: help run build test soak check fmt clippy doc deny bench clean build-tools test-tools
 
 CARGO ?= cargo
 # Tools that tests and checks need and that no system package has current: a Python venv.
@@ -13,8 +13,9 @@ export ASSENT_TEST_TOOLS ?= $(CURDIR)/target/test-tools
 help:
 	@echo "make run    build, then run 'assent demo': a whole call on loopback, printed as it happens"
 	@echo "make test   install what the tests need, then run every test"
+	@echo "make soak   the tests that go round and round, for an hour or two"
 	@echo "make check  formatting, lints, documentation, licences"
-	@echo "make bench  measure"
+	@echo "make bench  measure what the parts cost, as one table"
 	@echo "make clean  remove everything that was built or downloaded"
 
 run: build-tools
@@ -32,6 +33,14 @@ test: build-tools test-tools
 	else \
 		set -x; $(CARGO) test --locked --no-fail-fast; \
 	fi
+
+# The tests whose rounds are counted (`rounds` in tests/support) with many of them: kills at
+# hundreds of system calls, power cuts, ten thousand calls.
+soak: build-tools test-tools
+	ASSENT_SOAK=1 $(CARGO) nextest run --locked --profile soak \
+		--test a-crash-loses-at-most-a-chunk \
+		--test a-power-cut-loses-at-most-two-seconds \
+		--test ten-thousand-calls-leave-nothing-behind
 
 check: fmt clippy doc deny
 
@@ -54,7 +63,8 @@ deny: $(STAMP)
 	fi
 
 bench: build-tools
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --no-run
+	@$(CARGO) bench --quiet --locked --bench costs -- --output-format bencher | awk -f benches/table.awk
 
 clean:
 	$(CARGO) clean

@@ -77,7 +77,9 @@ fn check(agent: &Agent, calls: &[Expected], slack: u32) {
             );
             let first = found.numbers.first().copied().unwrap_or(0) as usize;
             let last = found.numbers.last().map_or(0, |last| *last as usize + 1);
-            assert_eq!(found.numbers.len(), last - first, "{who} of {id} has holes");
+            // Where a busy machine held the sender up, the export cuts a packet to keep in time.
+            let holes = last - first - found.numbers.len();
+            assert!(holes <= 3, "{who} of {id} has {holes} holes: {found:?}");
         }
     }
 }
@@ -216,10 +218,10 @@ fn at_any_system_call() {
             "mkdir" => random(8),
             _ => random(2),
         } + 1;
+        // Not with --seccomp-bpf: strace 6.1 then counts only to one.
         agent.set_wrapper([
             "strace",
             "-f",
-            "--seccomp-bpf",
             "-o",
             "/dev/null",
             "-e",
@@ -232,7 +234,7 @@ fn at_any_system_call() {
         if agent.try_restart()
             && let Ok(mut talker) = Talker::call(agent.udp(), &user, "200")
         {
-            wait_for(SOON, "the notice", || talker.heard() >= 5 || !agent.is_running());
+            wait_for(SOON, "the notice", || talker.heard() >= 14 || !agent.is_running());
             talker.press('1');
             for _ in 0..60 {
                 if !agent.is_running() {
@@ -253,7 +255,7 @@ fn at_any_system_call() {
         callee.forget();
         agent.kill();
     }
-    assert!(died * 4 >= rounds(8, 400), "it was killed {died} times only");
+    assert!(died * 2 >= rounds(8, 400), "it was killed {died} times only");
     agent.restart();
     next_call_works(&agent, &callee, "+4960000000");
 }

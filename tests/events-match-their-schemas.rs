@@ -229,6 +229,7 @@ fn recording_events() -> Vec<Draft> {
         FailReason::TooSlow,
         FailReason::Catalog,
         FailReason::Crashed,
+        FailReason::Unused,
     ] {
         for stream in [None, Some(StreamIndex(0))] {
             drafts.push(Draft::new(RecordingFailed { call, recording, stream, reason }));

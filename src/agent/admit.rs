@@ -27,7 +27,7 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 
 impl Core {
     pub(super) fn on_invite(&mut self, txn: ServerTxn, request: Incoming) {
-        if self.table.len() >= self.config.sip.max_calls {
+        if self.table.taken() >= self.config.sip.max_calls {
             tracing::warn!(
                 limit = self.config.sip.max_calls,
                 "a call is turned away: sip.max_calls is reached"
@@ -65,6 +65,9 @@ impl Core {
     ) {
         if self.table.resolving.remove(&txn) == Some(Standing::Cancelled) {
             return self.sip.respond(txn, Response::new(487, Some(tag())));
+        }
+        if self.health.is_draining() {
+            return self.turn_away(txn);
         }
         let Some(route) = self.route(&request) else {
             return self.sip.respond(txn, Response::new(404, Some(tag())));

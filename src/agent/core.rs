@@ -15,11 +15,12 @@ use crate::agent::scribe::Scribe;
 use crate::agent::tell::Known;
 use crate::call::machine::{Call, Fact, Input, Output, Phase};
 use crate::call::message::{Incoming, Method, Response, ServerTxn};
+use crate::call::passing::CALL_HEADER;
 use crate::catalog::Receipt;
 use crate::clock;
 use crate::config::Config;
 use crate::consent::Decision;
-use crate::ids::{CallId, Leg};
+use crate::ids::{CallId, Leg, RecordingId};
 use crate::keys::ReferenceKey;
 use crate::media::{Media, MediaReport};
 use crate::segment::StoreReport;
@@ -35,8 +36,8 @@ pub(super) enum Inward {
     Media(CallId, MediaReport),
     /// A decision is durable, or is not and never will be.
     Decided { call: CallId, leg: Leg, receipt: Option<Receipt<Decision>> },
-    /// A decision was not durable in time, and may yet become so.
-    Late { call: CallId },
+    /// A permission became durable when nobody waited for it any more.
+    Unclaimed { call: CallId, recording: RecordingId },
     /// From the segment store.
     Stored(StoreReport),
     /// A next hop's name was looked up.
@@ -114,6 +115,16 @@ impl Table {
         self.calls.len()
     }
 
+    /// Calls, and those whose next hop is still being looked up.
+    pub(super) fn taken(&self) -> usize {
+        self.calls.len() + self.resolving.len()
+    }
+
+    /// Whether a call of this identifier is in progress.
+    fn has(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
+    }
+
     /// The number of the first client transaction of the next call.
     pub(super) fn next_first_txn(&mut self) -> u64 {
         self.started += 1;
@@ -152,6 +163,8 @@ impl Core {
             }
             Inward::Media(call, MediaReport::Closed { caller, callee }) => {
                 self.counters.lost(caller.lost + callee.map_or(0, |leg| leg.lost));
+                // Where the call did not ask for it, its media has failed.
+                self.feed(call, Input::MediaLost);
                 self.keeper.media_closed(call);
             }
             Inward::Decided { call, leg, receipt } => {
@@ -163,7 +176,7 @@ impl Core {
                 self.feed(call, input);
                 self.keeper.decided(call, if permits { Permits::Yes } else { Permits::No });
             }
-            Inward::Late { call } => self.keeper.late(call),
+            Inward::Unclaimed { call, recording } => self.keeper.unclaimed(call, recording),
             Inward::Stored(report) => self.keeper.stored(report),
             Inward::Resolved { txn, request, addr } => self.on_resolved(txn, *request, addr),
             Inward::Status(answer) => {
@@ -186,6 +199,10 @@ impl Core {
                 if request.to.tag.is_some() {
                     self.on_dialog_request(txn, request);
                 } else if request.method == Method::Invite {
+                    if self.is_ours(&request) {
+                        // It went out from here, and a PBX sent it back (RFC 3261, 16.3).
+                        return self.sip.respond(txn, Response::new(482, None));
+                    }
                     self.on_invite(txn, request);
                 } else {
                     self.sip.respond(txn, Response::new(481, None));
@@ -216,6 +233,13 @@ impl Core {
             // The transaction ended by itself; the call is over either way.
             SipEvent::NoAck { .. } => {}
         }
+    }
+
+    /// Whether an INVITE names a call that is in progress here.
+    fn is_ours(&self, request: &Incoming) -> bool {
+        let named = request.headers.first(CALL_HEADER);
+        let call = named.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+        call.is_some_and(|call| self.table.has(call))
     }
 
     fn on_dialog_request(&mut self, txn: ServerTxn, request: Incoming) {

@@ -18,8 +18,9 @@ use crate::clock;
 use crate::consent::policy::Policy;
 use crate::consent::{Decision, Grant};
 use crate::event::{
-    Draft, FailReason, GapReason, GapSpan, RecordedStream, RecordingFailed, RecordingSealed,
-    RecordingStarted, SealResult, SealedStream, SegmentEnd, SegmentLocation, SegmentSealed, Word,
+    BlockReason, Draft, FailReason, GapReason, GapSpan, RecordedStream, RecordingBlocked,
+    RecordingFailed, RecordingSealed, RecordingStarted, SealResult, SealedStream, SegmentEnd,
+    SegmentLocation, SegmentSealed, Word,
 };
 use crate::ids::{CallId, Leg, PartyRef, RecordingId, StreamIndex};
 use crate::keys::{DataKey, KeyStore};
@@ -55,8 +56,6 @@ struct Keeping {
     /// Keys of streams whose decision is under way or durable and whose writer is not open yet.
     keys: BTreeMap<Leg, DataKey>,
     deciding: u32,
-    /// A permission was not durable in time, and may yet become so.
-    late: bool,
     /// Permissions that are durable: the catalog has a row of the recording.
     permitted: u32,
     began: Option<Timestamp>,
@@ -66,6 +65,9 @@ struct Keeping {
     streams: BTreeMap<StreamIndex, Stream>,
     gaps: Vec<GapSpan>,
     failed: Option<FailReason>,
+    result: SealResult,
+    /// Streams whose storage failed, and since when nothing of them is written.
+    broken: Vec<(StreamIndex, Timestamp)>,
     media: MediaState,
 }
 
@@ -109,7 +111,6 @@ impl Keeper {
                 parties,
                 keys: BTreeMap::new(),
                 deciding: 0,
-                late: false,
                 permitted: 0,
                 began: None,
                 started: None,
@@ -118,6 +119,8 @@ impl Keeper {
                 streams: BTreeMap::new(),
                 gaps: Vec::new(),
                 failed: None,
+                result: SealResult::Complete,
+                broken: Vec::new(),
                 media: MediaState::Open,
             },
         );
@@ -132,30 +135,36 @@ impl Keeper {
         number: Option<PartyNumber>,
     ) {
         let leg = decision.facts().leg;
-        let (answer, late) = (inward.clone(), inward.clone());
+        let answer = inward.clone();
         let decided = move |receipt| {
             let _ = answer.send(Inward::Decided { call, leg, receipt });
         };
-        let Some(keeping) = self.keeping.get_mut(&call) else { return decided(None) };
-        let permitted = match decision.permits() {
-            None => None,
-            Some(_) => match keeping.new_key(leg, &*self.keys) {
-                Ok(permitted) => Some(permitted),
-                Err(why) => {
-                    tracing::error!(%call, %leg, %why, "no data key: the call is not recorded");
-                    return decided(None);
+        let keeping = self.keeping.get_mut(&call);
+        let permitted = match (decision.permits(), keeping) {
+            (None, keeping) => {
+                if let Some(keeping) = keeping {
+                    keeping.deciding += 1;
                 }
-            },
+                None
+            }
+            (Some(_), None) => return decided(None),
+            (Some(_), Some(keeping)) => {
+                keeping.deciding += 1;
+                match keeping.new_key(leg, &*self.keys) {
+                    Ok(permitted) => Some(permitted),
+                    Err(why) => {
+                        tracing::error!(%call, %leg, %why, "no data key: nothing is recorded");
+                        return decided(None);
+                    }
+                }
+            }
         };
-        keeping.deciding += 1;
         let outcome = decision.facts().outcome;
         tracing::info!(%call, %leg, ?outcome, "decided");
         let entry = DecisionEntry { decision, number, permitted, events: Vec::new() };
         let receipt = self.scribe.decide(entry);
-        let scribe = self.scribe.clone();
         tokio::spawn(async move {
-            tokio::pin!(receipt);
-            match tokio::time::timeout(DURABLE_WITHIN, &mut receipt).await {
+            match tokio::time::timeout(DURABLE_WITHIN, receipt).await {
                 Ok(Ok(Ok(receipt))) => decided(Some(receipt)),
                 Ok(answer) => {
                     let why = match answer {
@@ -167,24 +176,10 @@ impl Keeper {
                 }
                 Err(_) => {
                     tracing::error!(%call, %leg, "a decision was not stored in time");
-                    let _ = late.send(Inward::Late { call });
                     decided(None);
-                    // It may still be stored: then there is a recording that nothing is written of.
-                    if let Ok(Ok(receipt)) = receipt.await
-                        && let Some(stream) = receipt.value().permits()
-                    {
-                        scribe.tell(too_late(call, stream.recording));
-                    }
                 }
             }
         });
-    }
-
-    /// A decision may become durable after all, when its call has long gone on without it.
-    pub(super) fn late(&mut self, call: CallId) {
-        if let Some(keeping) = self.keeping.get_mut(&call) {
-            keeping.late = true;
-        }
     }
 
     /// A decision has come back.
@@ -195,6 +190,15 @@ impl Keeper {
             keeping.permitted += 1;
         }
         self.seal_if_complete(call);
+    }
+
+    /// A permission became durable too late: nothing is written of it.
+    pub(super) fn unclaimed(&mut self, call: CallId, recording: RecordingId) {
+        match self.keeping.get_mut(&call) {
+            // It ends with the call.
+            Some(keeping) => keeping.permitted += 1,
+            None => self.scribe.tell(too_late(call, recording)),
+        }
     }
 
     /// Opens the writer that a grant is for.
@@ -231,7 +235,7 @@ impl Keeper {
         if keeping.started.is_none() {
             keeping.started = Some(at);
             self.counters.recording_started();
-            let started = keeping.started_event(at, media);
+            let started = keeping.started_event(at, leg, media);
             let recording = keeping.recording;
             tracing::info!(%call, %recording, "recording starts");
             self.scribe.tell(Told::change(Change::Capturing { recording, at }, started));
@@ -280,6 +284,16 @@ impl Keeper {
         stream.segments += 1;
         stream.packets += manifest.packets;
         stream.bytes += manifest.bytes;
+        for (_, codec) in manifest.codecs.iter() {
+            if let Some(codec) = codec.audio().map(|codec| Word::new(codec.name()))
+                && !stream.codecs.contains(&codec)
+            {
+                stream.codecs.push(codec);
+            }
+        }
+        if manifest.state == SegmentState::Truncated {
+            keeping.result = SealResult::Truncated;
+        }
         let gaps = gaps_of(manifest);
         keeping.gaps.extend(&gaps);
         self.counters.segment_sealed();
@@ -300,6 +314,7 @@ impl Keeper {
             _ => FailReason::Storage,
         };
         keeping.failed.get_or_insert(reason);
+        keeping.broken.push((segment.name.stream.index, clock::wall()));
     }
 
     fn seal_if_complete(&mut self, call: CallId) {
@@ -312,24 +327,32 @@ impl Keeper {
         let Some(keeping) = self.keeping.remove(&call) else { return };
         self.calls.remove(&keeping.recording);
         let (at, recording) = (clock::wall(), keeping.recording);
-        if keeping.started.is_none() && keeping.late {
-            // Left out where the catalog has no such recording.
-            let reason = FailReason::Catalog;
-            let failed = RecordingFailed { call, recording, stream: None, reason };
-            let change = Change::Failed { recording: failed, at };
-            return self.scribe.tell(Told::change(change, failed));
-        }
         if keeping.permitted == 0 {
             return;
         }
-        if keeping.started.is_some() {
-            self.counters.recording_ended();
+        if keeping.started.is_none() {
+            // Permitted, and the call ended before anything could be written.
+            let reason = FailReason::Unused;
+            let failed = RecordingFailed { call, recording, stream: None, reason };
+            let blocked = RecordingBlocked { call, recording, reason: BlockReason::CallEnded };
+            return self.scribe.tell(Told {
+                changes: vec![Change::Failed { recording: failed, at }],
+                events: vec![Draft::new(blocked)],
+            });
         }
+        self.counters.recording_ended();
         match keeping.failed {
             Some(reason) => {
                 self.counters.recording_failed();
                 let failed = RecordingFailed { call, recording, stream: None, reason };
-                self.scribe.tell(Told::change(Change::Failed { recording: failed, at }, failed));
+                let end = keeping.ended.unwrap_or(at);
+                let gap = |(stream, start): (StreamIndex, Timestamp)| Change::Gap {
+                    recording,
+                    gap: GapSpan { stream, start, end: end.max(start), reason: GapReason::Dropped },
+                };
+                let mut changes: Vec<Change> = keeping.broken.into_iter().map(gap).collect();
+                changes.push(Change::Failed { recording: failed, at });
+                self.scribe.tell(Told { changes, events: vec![Draft::new(failed)] });
             }
             None => {
                 self.counters.recording_sealed();
@@ -367,14 +390,15 @@ impl Keeping {
         self.parties.iter().find(|(known, _)| *known == leg).map(|(_, party)| *party)
     }
 
-    fn started_event(&self, at: Timestamp, media: &LegMedia) -> RecordingStarted {
+    fn started_event(&self, at: Timestamp, first: Leg, media: &LegMedia) -> RecordingStarted {
+        let permitted = |leg: Leg| leg == first || self.keys.contains_key(&leg);
         let streams = self
             .parties
             .iter()
             .map(|(leg, party_ref)| RecordedStream {
                 stream: leg.stream(),
-                party_ref: Some(*party_ref),
-                codecs: vec![Word::new(media.codec.name())],
+                party_ref: permitted(*leg).then_some(*party_ref),
+                codecs: if *leg == first { vec![Word::new(media.codec.name())] } else { vec![] },
             })
             .collect();
         RecordingStarted {
@@ -410,7 +434,7 @@ impl Keeping {
             started,
             ended,
             duration_ms: millis(ended.since(started)),
-            result: SealResult::Complete,
+            result: self.result,
             streams,
             gaps: Vec::new(),
             gap_count: 0,

@@ -53,6 +53,13 @@ pub(super) async fn recover(
         let (changes, events) = close(recording, keys, signing, root)?;
         catalog.record(changes, events).await?;
     }
+    for recording in &catalog.read(|reader| reader.failed()).await? {
+        let (changes, events) = Found::look(recording, keys, signing, root)?.to_tell(recording);
+        if !events.is_empty() {
+            tracing::warn!(recording = %recording.recording.id, "what a failure left open is sealed");
+            catalog.record(changes, events).await?;
+        }
+    }
     let at = clock::wall();
     for call in &calls {
         let ended = CallEnded {
@@ -84,38 +91,16 @@ fn close(
 ) -> Result<(Vec<Change>, Vec<Draft>), RecoveryError> {
     let recording = unfinished.recording.id;
     let call = unfinished.recording.call;
-    let known: BTreeSet<(StreamIndex, u32)> =
-        unfinished.segments.iter().map(|segment| (segment.stream, segment.index)).collect();
-    let mut found = sealed_on_disk(root, unfinished)?;
-    let open = unfinished_segments(root, recording)
-        .map_err(|source| RecoveryError::Io { path: root.to_owned(), source })?;
-    for (name, path) in open {
-        match recover_one(unfinished, &name, &path, keys, signing) {
-            Ok(Some(segment)) => found.push(segment),
-            Ok(None) => {}
-            Err(why) => tracing::error!(%recording, %why, "a segment could not be recovered"),
-        }
-    }
-    found.sort_by_key(|segment| segment.manifest.manifest.name());
-
-    let mut changes = Vec::new();
-    let mut events = Vec::new();
+    let found = Found::look(unfinished, keys, signing, root)?;
+    let (mut changes, mut events) = found.to_tell(unfinished);
     let mut written: Vec<SealedStream> = Vec::new();
     let mut end: Option<Timestamp> = None;
     let mut gaps = Vec::new();
-    for segment in &found {
+    for segment in &found.0 {
         let manifest = &segment.manifest.manifest;
         count(&mut written, manifest);
         end = end.max(Some(manifest.end));
         gaps.extend(gaps_of(manifest));
-        if known.contains(&(manifest.stream, manifest.segment)) {
-            continue;
-        }
-        let Some(sealed) = sealed_event(call, segment) else { continue };
-        let manifest_digest = Some(segment.digest);
-        changes.push(Change::SegmentSealed { segment: sealed.clone(), manifest: manifest_digest });
-        changes.extend(gaps_of(manifest).into_iter().map(|gap| Change::Gap { recording, gap }));
-        events.push(Draft::new(sealed));
     }
     let began = unfinished.recording.started.unwrap_or(unfinished.recording.began);
     let Some(end) = end else {
@@ -141,6 +126,53 @@ fn close(
     changes.push(Change::Sealed(sealed.clone()));
     events.push(Draft::new(sealed));
     Ok((changes, events))
+}
+
+/// Every segment of a recording that can be read.
+struct Found(Vec<SealedSegment>);
+
+impl Found {
+    /// Seals those that were left open.
+    fn look(
+        unfinished: &Unfinished,
+        keys: &dyn KeyStore,
+        signing: &SigningKey,
+        root: &Path,
+    ) -> Result<Self, RecoveryError> {
+        let recording = unfinished.recording.id;
+        let mut found = sealed_on_disk(root, unfinished)?;
+        let open = unfinished_segments(root, recording)
+            .map_err(|source| RecoveryError::Io { path: root.to_owned(), source })?;
+        for (name, path) in open {
+            match recover_one(unfinished, &name, &path, keys, signing) {
+                Ok(Some(segment)) => found.push(segment),
+                Ok(None) => {}
+                Err(why) => tracing::error!(%recording, %why, "a segment could not be recovered"),
+            }
+        }
+        found.sort_by_key(|segment| segment.manifest.manifest.name());
+        Ok(Self(found))
+    }
+
+    /// What the catalog does not know of them yet.
+    fn to_tell(&self, unfinished: &Unfinished) -> (Vec<Change>, Vec<Draft>) {
+        let known: BTreeSet<(StreamIndex, u32)> =
+            unfinished.segments.iter().map(|segment| (segment.stream, segment.index)).collect();
+        let (recording, call) = (unfinished.recording.id, unfinished.recording.call);
+        let (mut changes, mut events) = (Vec::new(), Vec::new());
+        for segment in &self.0 {
+            let manifest = &segment.manifest.manifest;
+            if known.contains(&(manifest.stream, manifest.segment)) {
+                continue;
+            }
+            let Some(sealed) = sealed_event(call, segment) else { continue };
+            let digest = Some(segment.digest);
+            changes.push(Change::SegmentSealed { segment: sealed.clone(), manifest: digest });
+            changes.extend(gaps_of(manifest).into_iter().map(|gap| Change::Gap { recording, gap }));
+            events.push(Draft::new(sealed));
+        }
+        (changes, events)
+    }
 }
 
 /// Adds a segment to what its stream has.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::catalog::{Catalog, Change, CommitError, DecisionEntry, Receipt};
 use crate::consent::Decision;
 use crate::event::{Body, Draft};
+use crate::ids::{CallId, RecordingId};
 
 /// How long until a fact is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -76,10 +77,15 @@ enum Entry {
 
 impl Scribe {
     /// Starts the task that writes.
-    pub(super) fn start(catalog: Catalog) -> Self {
+    ///
+    /// `unclaimed` is told of a permission that became durable when nobody waited for it any more.
+    pub(super) fn start(
+        catalog: Catalog,
+        unclaimed: impl Fn(CallId, RecordingId) + Send + Sync + 'static,
+    ) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
-        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog)));
+        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog), Arc::new(unclaimed)));
         Self { entries, backlog }
     }
 
@@ -123,12 +129,16 @@ impl Scribe {
     }
 }
 
-async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, backlog: Arc<Backlog>) {
+async fn write(
+    catalog: Catalog,
+    mut inbox: mpsc::UnboundedReceiver<Entry>,
+    backlog: Arc<Backlog>,
+    unclaimed: Arc<dyn Fn(CallId, RecordingId) + Send + Sync>,
+) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
         let taken = batch.len();
         let mut facts = Vec::new();
-        let mut deciding = Vec::new();
         for entry in batch.drain(..) {
             match entry {
                 Entry::Facts(told) => facts.push(told),
@@ -139,9 +149,16 @@ async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, back
                     if entry.permitted.is_some() && answer.is_closed() {
                         continue;
                     }
-                    let catalog = catalog.clone();
-                    let decided = tokio::spawn(async move { catalog.decide(*entry).await });
-                    deciding.push((decided, answer));
+                    // Queued here, so that nothing overtakes it; waited for elsewhere.
+                    let decided = catalog.decide(*entry);
+                    let unclaimed = Arc::clone(&unclaimed);
+                    tokio::spawn(async move {
+                        if let Err(Ok(receipt)) = answer.send(decided.await)
+                            && let Some(stream) = receipt.value().permits()
+                        {
+                            unclaimed(receipt.value().facts().call, stream.recording);
+                        }
+                    });
                 }
                 Entry::Flush(done) => {
                     store(&catalog, std::mem::take(&mut facts), &backlog.stuck).await;
@@ -150,9 +167,6 @@ async fn write(catalog: Catalog, mut inbox: mpsc::UnboundedReceiver<Entry>, back
             }
         }
         store(&catalog, facts, &backlog.stuck).await;
-        for (decided, answer) in deciding {
-            let _ = answer.send(decided.await.unwrap_or(Err(CommitError::Closed)));
-        }
         backlog.waiting.fetch_sub(taken, Ordering::Relaxed);
     }
 }
@@ -207,5 +221,51 @@ fn is_permanent(why: &CommitError) -> bool {
     match why {
         CommitError::Closed | CommitError::Conflict(_) | CommitError::Unwritable(_) => true,
         CommitError::Busy | CommitError::DiskFull | CommitError::Storage(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{FILE, QUEUE, Settings};
+    use crate::event::{AgentReady, Origin, Word};
+    use crate::keys::{ReferenceKey, SigningKey};
+
+    fn ready() -> Told {
+        Told::event(AgentReady { version: Word::new("1") })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_happens_while_the_catalog_is_stuck_is_bounded_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, keys) = (folder.path().join("data"), folder.path().join("keys"));
+        let catalog = Catalog::open(Settings {
+            data: data.clone(),
+            origin: Origin { tenant: "t".parse().unwrap(), node: "n".parse().unwrap() },
+            signing: SigningKey::open(&keys).unwrap(),
+            reference: ReferenceKey::open(&keys).unwrap(),
+            queue: QUEUE,
+        })
+        .unwrap();
+        let scribe = Scribe::start(catalog.clone(), |_, _| {});
+        let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        scribe.tell(ready());
+        while !scribe.is_stuck() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!scribe.is_full());
+        for _ in 0..FULL {
+            scribe.tell(ready());
+        }
+        assert!(scribe.is_full(), "no new call is taken");
+        db.execute_batch("ROLLBACK").unwrap();
+        scribe.flush().await;
+        assert!(!scribe.is_stuck());
+        let stored = catalog.read(|reader| reader.outbox_status()).await.unwrap();
+        assert_eq!(stored.last, FULL as u64 + 1, "nothing that happened is lost");
+        while scribe.is_full() {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -170,7 +170,12 @@ impl Agent {
 
         let health = Arc::new(Health::new(&config.data, &config.storage.recordings));
         let counters = Arc::new(Counters::default());
-        let scribe = Scribe::start(catalog.clone());
+        let scribe = Scribe::start(catalog.clone(), {
+            let to_core = inward.clone();
+            move |call, recording| {
+                let _ = to_core.send(Inward::Unclaimed { call, recording });
+            }
+        });
         let bus = match &config.nats {
             Some(nats) => Some(bus::start(nats, origin, catalog.clone())?),
             None => None,

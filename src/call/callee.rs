@@ -2,7 +2,7 @@
 
 use crate::call::caller::{described, with_record_route};
 use crate::call::dialog::{Dialog, Outgoing};
-use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Progress};
+use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
 use crate::call::message::{Answered, ClientTxn, Method, Response, Unanswered};
@@ -92,7 +92,7 @@ impl Call {
             CalleeLeg::Cancelling(calling) if calling.txn == txn => {
                 self.on_cancelled_answer(*calling, response, out);
             }
-            CalleeLeg::Established(established) => {
+            CalleeLeg::Established(established) if established.invite == Some(txn) => {
                 self.on_repeated_answer(&established.dialog, response, out);
                 self.callee = CalleeLeg::Established(established);
             }
@@ -188,7 +188,8 @@ impl Call {
             dialog,
             session,
             unacknowledged: None,
-            offering: None,
+            invite: Some(calling.txn),
+            offering: Offering::None,
         }));
         if matches!(self.caller, CallerLeg::Invited(_)) {
             self.codecs = vec![media.codec];
@@ -200,7 +201,7 @@ impl Call {
         self.playing.remove(&Leg::Caller);
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         self.phase = Phase::Talking;
-        self.meet(out);
+        self.meet(at, out);
         self.join(at, Leg::Callee, out);
     }
 
@@ -235,6 +236,13 @@ impl Call {
                 let response = with_record_route(response, &self.invite);
                 out.push(Output::Respond { txn: invited.txn, response });
             }
+        }
+        if self.media(Leg::Caller).is_some_and(|caller| caller.codec != media.codec) {
+            // The caller would not understand it: ringback says as much.
+            if let CalleeLeg::Calling(calling) = &mut self.callee {
+                calling.progress = Progress::Ringing;
+            }
+            return self.comfort(out);
         }
         self.playing.remove(&Leg::Caller);
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));

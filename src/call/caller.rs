@@ -1,5 +1,7 @@
 //! Signalling towards the caller, and what both dialogs have in common.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::call::delayed_offer::Agreement;
@@ -21,6 +23,13 @@ use crate::time::Moment;
 
 /// The methods that this agent understands in a dialog.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+
+/// How often an offer is made that meets one of the peer's.
+const OFFERS: u8 = 4;
+
+/// The pause after that. The Call-ID is the caller's, so it is theirs to wait longer (RFC 3261,
+/// 14.1: 0 to 2 s for us).
+const GLARE_PAUSE: Duration = Duration::from_millis(700);
 
 impl Call {
     /// Answers the caller's INVITE with a 200 that negotiates one codec.
@@ -61,7 +70,8 @@ impl Call {
             dialog,
             session,
             unacknowledged: Some(unacknowledged),
-            offering: None,
+            invite: None,
+            offering: Offering::None,
         }));
     }
 
@@ -105,6 +115,7 @@ impl Call {
         }
         if leg == Leg::Caller && self.phase != Phase::Over {
             self.join(at, Leg::Caller, out);
+            self.offer_caller(at, out);
         }
     }
 
@@ -127,9 +138,7 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let Some(established) = self.established(leg) else {
-            let status = self.without_dialog(leg, &request);
-            out.push(Output::Respond { txn, response: Response::new(status, None) });
-            return;
+            return self.without_dialog(at, leg, txn, &request, out);
         };
         if let Err(stray) = established.dialog.admit(&request) {
             let status = match stray {
@@ -256,9 +265,24 @@ impl Call {
         }
     }
 
-    /// The callee speaks another codec than the caller was answered with: offers it to the
-    /// caller, whose INVITE named it too.
-    pub(super) fn offer_caller(&mut self, codec: Codec, out: &mut Vec<Output>) {
+    /// The callee speaks another codec than the caller was answered with: it is to be offered to
+    /// the caller, whose INVITE named it too.
+    pub(super) fn want_offer(&mut self, codec: Codec) {
+        if let Some(established) = self.established(Leg::Caller) {
+            established.offering = Offering::Wanted { codec, not_before: None, tries: 0 };
+        }
+    }
+
+    /// Makes the offer that is wanted, once the caller has acknowledged our answer.
+    pub(super) fn offer_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
+        let wanted = self.established(Leg::Caller).and_then(|established| {
+            let Offering::Wanted { codec, not_before, tries } = established.offering else {
+                return None;
+            };
+            let early = not_before.is_some_and(|time| at.instant < time);
+            (!early && established.unacknowledged.is_none()).then_some((codec, tries))
+        });
+        let Some((codec, tries)) = wanted else { return };
         let txn = self.next_txn();
         let Some(established) = self.established(Leg::Caller) else { return };
         let session = negotiate::offer_again(&established.session, codec);
@@ -266,13 +290,16 @@ impl Call {
         request.headers.push("Allow", ALLOW);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
-        established.offering = Some(Offering { txn, session });
+        established.offering = Offering::Sent { txn, session, tries: tries + 1 };
         out.push(Output::Send { txn, request });
     }
 
     pub(super) fn is_offer_to_caller(&self, txn: ClientTxn) -> bool {
         let CallerLeg::Established(established) = &self.caller else { return false };
-        established.offering.as_ref().is_some_and(|offering| offering.txn == txn)
+        match &established.offering {
+            Offering::Sent { txn: sent, .. } | Offering::Answered { txn: sent } => *sent == txn,
+            Offering::None | Offering::Wanted { .. } => false,
+        }
     }
 
     /// The answer to a re-INVITE of ours.
@@ -286,16 +313,26 @@ impl Call {
             return;
         }
         let Some(established) = self.established(Leg::Caller) else { return };
-        if response.status >= 300 {
-            return self.end(at, Cause::NoCommonCodec, out);
+        if response.status < 300 {
+            out.push(Output::Ack(established.dialog.ack(response.cseq)));
         }
-        out.push(Output::Ack(established.dialog.ack(response.cseq)));
-        if !established.is_offering() {
-            // A 2xx that came again: it is acknowledged, and that is all.
+        let offering = std::mem::replace(&mut established.offering, Offering::None);
+        let Offering::Sent { txn, session, tries } = offering else {
+            established.offering = offering;
             return;
+        };
+        match response.status {
+            200..=299 => established.offering = Offering::Answered { txn },
+            // Both sides offered at once: theirs goes first (RFC 3261, 14.1).
+            491 if tries < OFFERS => {
+                let Some(codec) = session.codec() else { return };
+                let not_before = Some(at.instant + GLARE_PAUSE);
+                established.offering = Offering::Wanted { codec, not_before, tries };
+                return;
+            }
+            _ => return self.end(at, Cause::NoCommonCodec, out),
         }
-        let Some(Offering { session, .. }) = &established.offering else { return };
-        let Ok(session) = negotiate::accept(session, &response.body) else {
+        let Ok(session) = negotiate::accept(&session, &response.body) else {
             return self.end(at, Cause::NoCommonCodec, out);
         };
         established.dialog.refresh_target(response.contact.as_ref());
@@ -307,6 +344,7 @@ impl Call {
     }
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
+        self.offer_caller(at, out);
         for leg in Leg::BOTH {
             let Some(established) = self.established(leg) else { continue };
             let Some(unacknowledged) = &mut established.unacknowledged else { continue };
@@ -371,14 +409,48 @@ impl Call {
         }
     }
 
-    /// The status for a request in a dialog that is not established, or no longer.
-    fn without_dialog(&self, leg: Leg, request: &Incoming) -> u16 {
-        let leaving = match leg {
-            Leg::Caller => matches!(self.caller, CallerLeg::Leaving(_)),
-            Leg::Callee => matches!(self.callee, CalleeLeg::Leaving(_)),
+    /// A request in a dialog that is not established yet, or no longer.
+    fn without_dialog(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        txn: ServerTxn,
+        request: &Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        let (leaving, early) = match leg {
+            Leg::Caller => (
+                matches!(self.caller, CallerLeg::Leaving(_)),
+                matches!(self.caller, CallerLeg::Invited(_))
+                    && request.from.tag == self.invite.from.tag,
+            ),
+            Leg::Callee => (
+                matches!(self.callee, CalleeLeg::Leaving(_)),
+                matches!(self.callee, CalleeLeg::Calling(_)),
+            ),
         };
-        // Both sides said BYE at once: theirs is in order too.
-        if leaving && request.method == Method::Bye { 200 } else { 481 }
+        let mut response = Response::new(
+            match &request.method {
+                // Both sides said BYE at once: theirs is in order too.
+                Method::Bye if leaving => 200,
+                // RFC 3261, 15: a caller may end an early dialog so.
+                Method::Bye if early && leg == Leg::Caller => 200,
+                Method::Info | Method::Options if early => 200,
+                Method::Update if early && request.body.is_empty() => 200,
+                // RFC 3311, 5.2: an offer while another is open.
+                Method::Update if early => 500,
+                _ => 481,
+            },
+            None,
+        );
+        let ends = request.method == Method::Bye && response.status == 200 && early;
+        if response.status == 500 {
+            response.headers.push("Retry-After", "2");
+        }
+        out.push(Output::Respond { txn, response });
+        if ends {
+            self.refuse_caller(at, 487, Cause::HungUp(Leg::Caller), out);
+        }
     }
 }
 

@@ -85,18 +85,21 @@ impl Call {
             self.permit(at, Input::Held { leg }, out);
         }
         if first && self.phase == Phase::Talking {
-            self.meet(out);
+            self.meet(at, out);
         }
         Agreement::Reached
     }
 
     /// Both legs have answered: they are bridged in the callee's codec. A caller who is still to
     /// say what it takes is waited for, one with another codec is offered the callee's.
-    pub(super) fn meet(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn meet(&mut self, at: Moment, out: &mut Vec<Output>) {
         let Some(codec) = self.media(Leg::Callee).map(|media| media.codec) else { return };
         match self.media(Leg::Caller).map(|media| media.codec) {
             Some(theirs) if theirs == codec => self.bridge(codec, out),
-            Some(_) => self.offer_caller(codec, out),
+            Some(_) => {
+                self.want_offer(codec);
+                self.offer_caller(at, out);
+            }
             None => {}
         }
     }

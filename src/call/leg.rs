@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
 use crate::call::message::{ClientTxn, ServerTxn};
 use crate::call::negotiate::Session;
+use crate::rtp::Codec;
 
 /// The leg towards the caller: a dialog in which we are the UAS.
 #[derive(Debug)]
@@ -69,15 +70,23 @@ pub(super) struct Established {
     pub(super) dialog: Dialog,
     pub(super) session: Session,
     pub(super) unacknowledged: Option<Unacknowledged>,
-    /// A re-INVITE of ours that waits for its final answer.
-    pub(super) offering: Option<Offering>,
+    /// Our own INVITE that it answered, for its 2xx that come again.
+    pub(super) invite: Option<ClientTxn>,
+    /// An offer of ours within the dialog.
+    pub(super) offering: Offering,
 }
 
-/// A re-INVITE of ours without a final answer.
+/// An offer of ours within an established dialog: a re-INVITE.
 #[derive(Debug)]
-pub(super) struct Offering {
-    pub(super) txn: ClientTxn,
-    pub(super) session: Session,
+pub(super) enum Offering {
+    /// There is none.
+    None,
+    /// It is to be made when the peer has acknowledged ours, and not before a time.
+    Wanted { codec: Codec, not_before: Option<Instant>, tries: u8 },
+    /// It waits for its final answer.
+    Sent { txn: ClientTxn, session: Session, tries: u8 },
+    /// It was answered; a 2xx that comes again is acknowledged again.
+    Answered { txn: ClientTxn },
 }
 
 impl CallerLeg {
@@ -110,11 +119,15 @@ impl CalleeLeg {
 impl Established {
     /// Whether an offer of ours is still without its answer.
     pub(super) fn is_offering(&self) -> bool {
-        let offered = self.offering.as_ref().and_then(|offering| offering.session.codec());
-        offered.is_some_and(|codec| self.session.media().is_none_or(|media| media.codec != codec))
+        matches!(self.offering, Offering::Sent { .. })
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.unacknowledged.as_ref().map(|unacked| unacked.again.deadline())
+        let again = self.unacknowledged.as_ref().map(|unacked| unacked.again.deadline());
+        let offer = match &self.offering {
+            Offering::Wanted { not_before, .. } => *not_before,
+            _ => None,
+        };
+        again.into_iter().chain(offer).min()
     }
 }

@@ -869,3 +869,45 @@ fn under_per_party_a_refusal_is_answered_as_one_and_the_others_agreement_stands(
     let facts = rig.decision().expect("the callee's agreement").facts();
     assert_eq!((facts.leg, facts.outcome), (Leg::Callee, Outcome::Granted));
 }
+
+#[test]
+fn an_offer_that_meets_the_callers_own_is_made_again() {
+    let pcmu = "v=0\r\no=- 2 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 5000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+    let mut rig = dialling();
+    rig.callee_says(200, pcmu);
+    assert!(rig.sent(&Method::Invite).is_some());
+    rig.feed(Input::Response { txn: ClientTxn(65_537), response: answered(491, "") });
+    assert_eq!(rig.ended(), None);
+    rig.wait(Duration::from_secs(1));
+    assert!(rig.sent(&Method::Invite).is_some(), "after a pause");
+}
+
+#[test]
+fn the_end_of_another_fork_is_not_taken_for_its_beginning() {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    let mut response = answered(200, ANSWER);
+    response.to_tag = Some("another-fork".into());
+    let txn = rig.dialled();
+    rig.feed(Input::Response { txn, response });
+    let bye = rig.sent(&Method::Bye).expect("a BYE to the other fork");
+    let to = String::from_utf8_lossy(bye.headers.first("To").expect("To")).into_owned();
+    assert_eq!(to.matches(";tag=").count(), 1, "{to}");
+    // The BYE's own answer, which also has the fork's tag.
+    let mut response = answered(200, "");
+    response.to_tag = Some("another-fork".into());
+    rig.feed(Input::Response { txn: ClientTxn(65_537), response });
+    assert!(rig.out.is_empty(), "{:?}", rig.out);
+}
+
+#[test]
+fn a_caller_may_end_an_early_dialog_with_a_bye() {
+    let mut rig = Rig::inline(standing());
+    rig.callee_says(180, "").by_caller(Method::Bye);
+    assert_eq!(rig.statuses(), [200, 487]);
+    assert!(rig.has(|o| matches!(o, Output::Cancel { .. })));
+    let mut rig = Rig::inline(standing());
+    rig.callee_says(180, "").by_caller(Method::Update);
+    assert_eq!(rig.statuses(), [200], "a refresh while it rings ends nothing");
+}

@@ -123,14 +123,21 @@ impl Catalog {
     }
 
     /// Stores a decision: its evidence, the recording and key of a permitted stream, its
-    /// `permission` event and those given, in one durable transaction.
+    /// `permission` event and those given, in one durable transaction. It is queued when this
+    /// returns; the future waits for it.
     ///
     /// # Errors
     /// [`CommitError`]: nothing of it is stored, and nothing is permitted.
-    pub async fn decide(&self, entry: DecisionEntry) -> Result<Receipt<Decision>, CommitError> {
-        match self.ask(Work::Decide(Box::new(entry))).await? {
-            Durable::Decision(receipt) => Ok(*receipt),
-            _ => Err(CommitError::Closed),
+    pub fn decide(
+        &self,
+        entry: DecisionEntry,
+    ) -> impl Future<Output = Result<Receipt<Decision>, CommitError>> + Send + use<> {
+        let asked = self.ask(Work::Decide(Box::new(entry)));
+        async {
+            match asked.await? {
+                Durable::Decision(receipt) => Ok(*receipt),
+                _ => Err(CommitError::Closed),
+            }
         }
     }
 
@@ -244,17 +251,23 @@ impl Catalog {
         self.ask(Work::Close).await.map(drop)
     }
 
-    async fn ask(&self, work: Work) -> Result<Durable, CommitError> {
+    /// Puts work into the writer's queue at once, so that requests are carried out in the order in
+    /// which they were made; the answer comes with the future.
+    fn ask(&self, work: Work) -> impl Future<Output = Result<Durable, CommitError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        let answer = match self.shared.requests.try_send(Request { work, reply }) {
-            Ok(()) => answer.await.unwrap_or(Err(CommitError::Closed)),
-            Err(TrySendError::Full(_)) => Err(CommitError::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
-        };
-        if answer.is_err() {
-            self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let queued = self.shared.requests.try_send(Request { work, reply });
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let answer = match queued {
+                Ok(()) => answer.await.unwrap_or(Err(CommitError::Closed)),
+                Err(TrySendError::Full(_)) => Err(CommitError::Busy),
+                Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
+            };
+            if answer.is_err() {
+                shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+            }
+            answer
         }
-        answer
     }
 }
 

@@ -69,9 +69,20 @@ impl Reader {
     /// # Errors
     /// When the database fails.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, QueryError> {
+        self.with_keys("state IN ('permitted', 'capturing', 'paused')")
+    }
+
+    /// The recordings that failed: a disk that was full may have left their last segments open.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn failed(&self) -> Result<Vec<Unfinished>, QueryError> {
+        self.with_keys("state = 'failed'")
+    }
+
+    fn with_keys(&self, which: &str) -> Result<Vec<Unfinished>, QueryError> {
         let mut statement = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM recording
-             WHERE state IN ('permitted', 'capturing', 'paused') ORDER BY began"
+            "SELECT {COLUMNS} FROM recording WHERE {which} ORDER BY began"
         ))?;
         let rows = statement.query_and_then([], recording_row)?;
         rows.map(|row| {

@@ -28,7 +28,7 @@ const LOSS_LIMIT_PERCENT: u8 = 20;
 const PROMPT_WITHIN: Duration = Duration::from_secs(120);
 
 /// So much of a notice has to have reached a party before a key can mean consent to it: a key that
-/// was dialled ahead, or is held down, agrees to nothing. A quarter of a shorter notice.
+/// was dialled ahead, or is held down, agrees to nothing. A tenth of a shorter notice.
 const HEARD_AT_LEAST_MS: u64 = 1000;
 
 /// How long the player may take to say how much of a cut prompt was sent.
@@ -63,7 +63,7 @@ impl Terms {
     /// an answer to it.
     fn has_reached(&self, heard: &[NoticePlayed]) -> bool {
         heard.iter().any(|notice| {
-            let enough = HEARD_AT_LEAST_MS.min(notice.total_ms / 4);
+            let enough = HEARD_AT_LEAST_MS.min(notice.total_ms / 10);
             notice.prompt == self.policy.notice && notice.packets > 0 && notice.played_ms >= enough
         })
     }

@@ -236,4 +236,6 @@ pub enum FailReason {
     Catalog,
     /// The agent ended in the middle and nothing readable was left.
     Crashed,
+    /// The call ended before anything could be written.
+    Unused,
 }

@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod audio;
 pub mod baresip;
+pub mod disk;
 pub mod ledger;
 pub mod nats;
 pub mod peer;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 pub use agent::{Agent, AgentBuilder};
 pub use baresip::Baresip;
+pub use disk::Disk;
 pub use nats::Nats;
 pub use peer::{Answerer, Talker};
 pub use ports::Ports;

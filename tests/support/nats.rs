@@ -53,6 +53,16 @@ impl Nats {
         self.process = None;
     }
 
+    /// It stays where it is and answers nothing, until [`Nats::wake`].
+    pub fn freeze(&self) {
+        self.process.as_ref().expect("it runs").signal("STOP");
+    }
+
+    /// Goes on.
+    pub fn wake(&self) {
+        self.process.as_ref().expect("it runs").signal("CONT");
+    }
+
     /// Ends it in good order.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {

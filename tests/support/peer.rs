@@ -118,9 +118,9 @@ impl Talker {
         Ok(Self { sip, agent, call: dialog, voice, ended, listener, user: user.to_owned() })
     }
 
-    /// Listens to the beginning of the notice, then presses `1`.
+    /// Listens to enough of the notice (a quarter of it), then presses `1`.
     pub fn accept(&self) {
-        super::wait_for(Duration::from_secs(10), "the notice", || self.heard() >= 5);
+        super::wait_for(Duration::from_secs(10), "the notice", || self.heard() >= 14);
         self.press('1');
     }
 
