@@ -30,7 +30,7 @@ fn takes_a_good_call(agent: &Agent) {
     let sealed = || agent.json(&["list", "--state", "sealed"]).len();
     let before = sealed();
     let mut phone = WirePhone::call(agent.udp(), "100");
-    phone.talk(Duration::from_millis(300));
+    phone.talk_until_heard(15);
     phone.press(1, 3);
     phone.talk(Duration::from_millis(700));
     phone.hang_up();
@@ -389,7 +389,7 @@ fn mutations_within_a_call_harm_no_other_call() {
     let agent = agent();
     let mut dice = Dice(0x5eed_a55e_4711_0004);
     let mut phone = WirePhone::call(agent.udp(), "100");
-    phone.talk(Duration::from_millis(300));
+    phone.talk_until_heard(15);
     phone.press(1, 3);
     for n in 0..1_000 {
         let (method, typed, body) = match n % 4 {
@@ -433,7 +433,7 @@ fn rubbish_on_the_media_ports_harms_no_call() {
     let agent = agent();
     let mut dice = Dice(0x5eed_a55e_4711_0003);
     let mut phone = WirePhone::call(agent.udp(), "100");
-    phone.talk(Duration::from_millis(300));
+    phone.talk_until_heard(15);
     phone.press(1, 3);
     let rtcp = SocketAddr::new(phone.media().ip(), phone.media().port() + 1);
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

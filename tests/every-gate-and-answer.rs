@@ -142,11 +142,11 @@ fn opt_in_by_a_key_after_the_notice() {
 #[test]
 fn opt_in_by_a_key_during_the_notice_cuts_it() {
     let agent = quick().real_prompts().start();
-    let mut caller = on_the_line(&agent, tone_caller());
-    sleep(1_000);
-    caller.press('1');
-    agent.wait_event("recording.started", SOON);
-    sleep(300);
+    let mut caller = WirePhone::call(agent.udp(), "1");
+    // More than the second that is taken for understanding what is asked.
+    caller.talk_until_heard(65);
+    caller.press(1, 3);
+    caller.talk(ms(500));
     caller.hang_up();
     let story = Story::of(&agent);
     story.is_granted("key");
@@ -278,13 +278,14 @@ fn standing_for_both_asks_nobody_and_writes_both_agreements_down() {
 
 #[test]
 fn keys_by_info_count_where_they_are_configured_and_nowhere_else() {
-    let presses = Scenario::calls(&pcmu(), "").gets_answer().waits(300).presses('1');
-    let presses = presses.waits(3_500).hangs_up();
+    let presses = Scenario::calls(&pcmu(), "").gets_answer().waits(1_300).presses('1');
+    let presses = presses.waits(4_000).hangs_up();
     let call = |agent: &Agent| {
         let caller = Sipp::plays(&presses, Some(agent.udp())).service("1").run();
         caller.expect_success();
         Story::of(agent)
     };
+    let quick = || quick().policy("answer_within", "\"2s\"");
     let agent = quick().sip("info_keys = true").start();
     let story = call(&agent);
     story.is_granted("key");
@@ -313,7 +314,7 @@ fn the_other_kind_of_info_counts_too() {
 fn a_key_counts_once_however_often_its_end_comes() {
     let agent = quick().start();
     let mut phone = WirePhone::call(agent.udp(), "1");
-    phone.talk(ms(900));
+    phone.talk_until_heard(15);
     phone.press(1, 40);
     phone.talk(ms(500));
     phone.hang_up();

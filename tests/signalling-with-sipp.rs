@@ -74,9 +74,12 @@ fn callee() -> Scenario {
     Scenario::is_called()
 }
 
+/// When the notice of 0.6 s has been heard, and the time to answer has begun.
+const AGREES_AFTER: u32 = 1_300;
+
 /// Answered, agreed, and on the line.
 fn agreeing_caller() -> Scenario {
-    caller().gets_answer().waits(300).presses('1')
+    caller().gets_answer().waits(AGREES_AFTER).presses('1')
 }
 
 #[test]
@@ -341,8 +344,8 @@ fn hold_and_resume_are_answered_on_the_leg_that_they_come_from() {
 
 #[test]
 fn a_callee_with_another_codec_costs_the_caller_a_new_offer() {
-    let caller = Scenario::calls(&sdp(1, "8 0", "sendrecv"), "").gets_answer().waits(300);
-    let caller = caller.presses('1').hears_request("INVITE");
+    let caller = Scenario::calls(&sdp(1, "8 0", "sendrecv"), "").gets_answer();
+    let caller = caller.waits(AGREES_AFTER).presses('1').hears_request("INVITE");
     let caller = caller.answers_request(200, &sdp(2, "0", "sendrecv")).hears_request("ACK");
     let caller = caller.waits(300).hangs_up();
     let done = call(asked(), &caller, &callee().picks_up(&pcmu()).waits_for_bye());
@@ -445,7 +448,7 @@ fn an_invite_without_a_description_is_offered_one_in_the_answer() {
     // Where the caller is asked, and where the answer waits for the callee's.
     let caller = || Scenario::calls("", "").hears(200, &[100, 180]).acknowledges_with(&pcmu());
     let answers = callee().picks_up(&pcmu()).waits_for_bye();
-    let agreeing = caller().waits(300).presses('1').waits(700).hangs_up();
+    let agreeing = caller().waits(AGREES_AFTER).presses('1').waits(700).hangs_up();
     let done = call(asked(), &agreeing, &answers);
     assert!(heard(&done.caller, "SIP/2.0 200")[0].contains("m=audio"));
     done.agent.wait_recording("sealed", SOON);

@@ -6,7 +6,7 @@
 //! a prompt that is not ready yet begins a few milliseconds later.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +42,16 @@ struct Book {
 struct Job {
     clip: Arc<Clip>,
     codec: Codec,
+    haste: Haste,
+}
+
+/// Who waits for an encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// Nobody yet.
+    InTime,
+    /// A call that is silent until it is there.
+    Awaited,
 }
 
 /// Why the prompts cannot be used.
@@ -110,6 +120,8 @@ enum Source {
 #[derive(Default)]
 struct Encoding {
     asked_for: AtomicBool,
+    /// Whether a call has asked for it.
+    awaited: AtomicBool,
     /// `None` inside when it cannot be encoded.
     frames: OnceLock<Option<Frames>>,
 }
@@ -176,7 +188,7 @@ impl PromptBook {
         let clips: Vec<_> = prompts.chain(self.ringback(locale)).collect();
         for codec in &self.book.codecs {
             for clip in &clips {
-                self.ask(clip, *codec);
+                self.ask(clip, *codec, Haste::InTime);
             }
         }
     }
@@ -213,16 +225,21 @@ impl PromptBook {
             Some(Some(frames)) => Readiness::Ready(frames),
             Some(None) => Readiness::Never,
             None => {
-                self.ask(clip, codec);
+                self.ask(clip, codec, Haste::Awaited);
                 Readiness::Soon
             }
         }
     }
 
-    fn ask(&self, clip: &Arc<Clip>, codec: Codec) {
-        if !clip.encoding(codec).asked_for.swap(true, Ordering::Relaxed) {
+    fn ask(&self, clip: &Arc<Clip>, codec: Codec, haste: Haste) {
+        let encoding = clip.encoding(codec);
+        let asked = match haste {
+            Haste::InTime => &encoding.asked_for,
+            Haste::Awaited => &encoding.awaited,
+        };
+        if !asked.swap(true, Ordering::Relaxed) {
             // Fails only when the encoding thread is gone, and then the sound never gets ready.
-            let _ = self.book.jobs.send(Job { clip: Arc::clone(clip), codec });
+            let _ = self.book.jobs.send(Job { clip: Arc::clone(clip), codec, haste });
         }
     }
 }
@@ -299,12 +316,31 @@ impl Clip {
     }
 }
 
-/// Runs until the last book is dropped.
+/// Runs until the last book is dropped. What a call waits for goes first.
 fn encode_all(work: &mpsc::Receiver<Job>) {
-    while let Ok(Job { clip, codec }) = work.recv() {
-        let frames = catch_unwind(AssertUnwindSafe(|| clip.encode(codec))).unwrap_or(None);
-        // Asked for once, so set once.
-        let _ = clip.encoding(codec).frames.set(frames);
+    let mut waiting = VecDeque::new();
+    loop {
+        let next = match waiting.pop_front() {
+            Some(job) => job,
+            None => match work.recv() {
+                Ok(job) => job,
+                Err(mpsc::RecvError) => return,
+            },
+        };
+        waiting.push_front(next);
+        for job in work.try_iter() {
+            match job.haste {
+                Haste::Awaited => waiting.push_front(job),
+                Haste::InTime => waiting.push_back(job),
+            }
+        }
+        let Some(Job { clip, codec, .. }) = waiting.pop_front() else { continue };
+        let encoding = clip.encoding(codec);
+        // In the queue twice where a call could not wait.
+        if encoding.frames.get().is_none() {
+            let frames = catch_unwind(AssertUnwindSafe(|| clip.encode(codec))).unwrap_or(None);
+            let _ = encoding.frames.set(frames);
+        }
     }
 }
 

@@ -105,6 +105,7 @@ mod tests {
             for (at, how, byte) in changes {
                 let at = at.min(bytes.len().saturating_sub(1));
                 match how {
+                    _ if bytes.is_empty() => bytes.push(byte),
                     0 => bytes[at] = byte,
                     1 => bytes.insert(at, b";,<>\"\\:@ \r\n="[usize::from(byte) % 12]),
                     2 => drop(bytes.remove(at)),

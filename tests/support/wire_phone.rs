@@ -140,6 +140,15 @@ impl WirePhone {
         heard
     }
 
+    /// Says its tone until so many packets were heard: enough of the notice, say.
+    pub fn talk_until_heard(&mut self, packets: usize) {
+        let (begin, mut heard) = (Instant::now(), 0);
+        while heard < packets {
+            assert!(begin.elapsed() < Duration::from_secs(10), "heard {heard} of {packets}");
+            heard += self.talk(Duration::from_millis(40));
+        }
+    }
+
     /// Presses a key for 100 ms; its end is sent `ends` times.
     pub fn press(&mut self, code: u8, ends: u32) {
         let timestamp = self.stream.timestamp;
