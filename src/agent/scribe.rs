@@ -247,7 +247,7 @@ mod tests {
             queue: QUEUE,
         })
         .unwrap();
-        let scribe = Scribe::start(catalog.clone());
+        let scribe = Scribe::start(catalog.clone(), |_, _| {});
         let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
         scribe.tell(ready());
