@@ -15,7 +15,7 @@ help:
 	@echo "make test   install what the tests need, then run every test"
 	@echo "make soak   the tests that go round and round, for an hour or two"
 	@echo "make check  formatting, lints, documentation, licences"
-	@echo "make bench  measure"
+	@echo "make bench  measure what the parts cost, as one table"
 	@echo "make clean  remove everything that was built or downloaded"
 
 run: build-tools
@@ -63,7 +63,8 @@ deny: $(STAMP)
 	fi
 
 bench: build-tools
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --no-run
+	@$(CARGO) bench --quiet --locked --bench costs -- --output-format bencher | awk -f benches/table.awk
 
 clean:
 	$(CARGO) clean

@@ -168,7 +168,7 @@ impl Agent {
 
     /// Answers the control socket for a while.
     async fn answer_within(&mut self, span: Duration, began: Timestamp) {
-        let until = tokio::time::Instant::now() + span;
+        let until = tokio::time::Instant::from_std(clock::now() + span);
         while let Ok(Some(request)) = tokio::time::timeout_at(until, self.control.recv()).await {
             self.answer(request, began).await;
         }

@@ -7,6 +7,8 @@ mod grant;
 pub mod machine;
 mod party;
 pub mod policy;
+#[cfg(test)]
+mod tests;
 
 pub use decision::{
     Answer, Decision, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome,

@@ -8,6 +8,7 @@ mod counters;
 mod inbound;
 mod io;
 mod leg;
+mod pace;
 mod player;
 mod ports;
 mod prompt;
@@ -50,6 +51,9 @@ pub struct MediaConfig {
     pub receive_buffer: usize,
     /// How often each leg sends RTCP, on average (RFC 3550, 6.2).
     pub report_every: Duration,
+    /// How long packets may gather under load before they are relayed together: the longest
+    /// delay that is added on purpose. Zero relays each by itself.
+    pub gather: Duration,
     /// Which system calls move the packets.
     pub io: IoPath,
 }
@@ -63,6 +67,7 @@ impl Default for MediaConfig {
             silent_after: Duration::from_secs(30),
             receive_buffer: 1 << 20,
             report_every: Duration::from_secs(5),
+            gather: Duration::from_micros(750),
             io: IoPath::Batched,
         }
     }

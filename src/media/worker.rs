@@ -15,6 +15,7 @@ use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
 use super::io::{Inbox, Left};
 use super::leg::LegStream;
+use super::pace::Pace;
 use super::timers::Timers;
 use super::{LegStatistics, LocalPorts, MediaConfig, MediaCounters, MediaReport, PromptBook};
 use crate::call::media::MediaCommand;
@@ -200,8 +201,12 @@ impl Worker {
 
     fn run(mut self, mut poll: Poll, orders: &mpsc::Receiver<Message>) {
         let mut events = Events::with_capacity(1024);
+        let mut pace = Pace::new(self.shared.config.gather, clock::now());
         loop {
             let timeout = if self.unfinished.is_empty() {
+                if let Some(rest) = pace.rest(clock::now()) {
+                    std::thread::sleep(rest);
+                }
                 self.shared.timers.until_next(clock::now())
             } else {
                 Some(Duration::ZERO)
@@ -215,6 +220,7 @@ impl Worker {
                 }
             }
             self.shared.now = clock::now();
+            pace.woken(self.shared.now);
             // Orders come first: one that was given before a packet came holds for that packet. A
             // token may by now stand for another call's socket, which is then found empty.
             let life = self.carry_out(orders);

@@ -374,6 +374,8 @@ pub enum Rings {
     For(Duration),
     /// For ever, with early media.
     On,
+    /// Not at all: 486 with this reason phrase.
+    Busy(&'static str),
 }
 
 impl Callee {
@@ -412,6 +414,10 @@ impl Callee {
                     sip.send_to(reply(&message, status, reason, "", "").as_bytes(), from).ok();
                 };
                 match message.split(' ').next().unwrap_or_default() {
+                    "INVITE" if let Rings::Busy(reason) = rings => {
+                        *invited.lock().expect("no panic") = Some(message.clone());
+                        answer(486, reason);
+                    }
                     "INVITE" if invited.lock().expect("no panic").is_none() => {
                         mouth.aim(&message);
                         let early =

@@ -1,0 +1,58 @@
+//! A packet on its way through, and a key that is pressed.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use assent::rtp::{Content, KeyDetector, Outgoing, RtpPacket};
+use criterion::{Criterion, Throughput};
+
+/// A packet of 20 ms of G.711.
+pub(crate) fn audio(sequence: u16) -> [u8; 172] {
+    let mut packet = [0xd5; 172];
+    packet[..2].copy_from_slice(&[0x80, 0]);
+    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+    packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+    packet[8..12].copy_from_slice(&[1, 2, 3, 4]);
+    packet
+}
+
+/// Reads a packet and makes the header under which it goes on.
+pub(crate) fn relay(criterion: &mut Criterion) {
+    let mut outgoing = Outgoing::new(7, 0, 0, 8000);
+    let (mut packet, mut sequence, mut now) = (audio(0), 0u16, Instant::now());
+    let mut group = criterion.benchmark_group("packet");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("parse and rewrite", |b| {
+        b.iter(|| {
+            sequence = sequence.wrapping_add(1);
+            now += Duration::from_millis(20);
+            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            let read = RtpPacket::parse(black_box(&packet)).unwrap();
+            black_box(outgoing.relay(&read, 0, Content::Audio, now))
+        });
+    });
+    group.finish();
+}
+
+/// One key: five packets while it is held, and its end three times.
+pub(crate) fn keys(criterion: &mut Criterion) {
+    let mut detector = KeyDetector::new(8000);
+    let mut timestamp = 0u32;
+    criterion.bench_function("telephone-event/one key of 8 packets", |b| {
+        b.iter(|| {
+            timestamp = timestamp.wrapping_add(8000);
+            let mut pressed = 0;
+            for n in 0..8u16 {
+                let mut packet = [0; 16];
+                packet[..4].copy_from_slice(&[0x80, 101, 0, n as u8]);
+                packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+                let end = if n >= 5 { 0x8a } else { 0x0a };
+                packet[12..14].copy_from_slice(&[1, end]);
+                packet[14..].copy_from_slice(&(160 * (n.min(5) + 1)).to_be_bytes());
+                let packet = RtpPacket::parse(black_box(&packet)).unwrap();
+                pressed += u32::from(detector.observe(&packet).is_some());
+            }
+            assert_eq!(pressed, 1);
+        });
+    });
+}
