@@ -344,6 +344,11 @@ impl Agent {
         done
     }
 
+    /// Whether it was started and has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
     /// Where it takes SIP over UDP.
     pub fn udp(&self) -> SocketAddr {
         self.listens_on("udp")
