@@ -523,6 +523,11 @@ impl Agent {
         })
     }
 
+    /// Whether it takes HTTP.
+    pub fn is_up(&self) -> bool {
+        !self.ready.is_null() && std::net::TcpStream::connect(self.http()).is_ok()
+    }
+
     /// Every file below its data folder.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
