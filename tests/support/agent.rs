@@ -307,11 +307,6 @@ impl Agent {
         self.process.is_some()
     }
 
-    /// Whether it runs.
-    pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.ended().is_none())
-    }
-
     /// Runs it under another program from its next start on; `[]` for none.
     pub fn set_wrapper<S: Into<String>>(&mut self, command: impl IntoIterator<Item = S>) {
         self.wrapper = command.into_iter().map(Into::into).collect();
@@ -347,6 +342,11 @@ impl Agent {
         let done = what(self);
         self.wrapper = wrapper;
         done
+    }
+
+    /// Whether it was started and has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Where it takes SIP over UDP.

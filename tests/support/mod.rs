@@ -9,7 +9,8 @@
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
-    clippy::expect_used
+    clippy::expect_used,
+    clippy::wrong_self_convention
 )]
 
 pub mod agent;
