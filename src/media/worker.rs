@@ -50,7 +50,7 @@ pub(super) struct WorkerHandle {
 }
 
 /// How many batches are read from one socket before the next one has its turn.
-const BATCHES_A_TURN: usize = 4;
+const BATCHES_A_TURN: usize = 16;
 
 const WAKE: Token = Token(usize::MAX);
 
