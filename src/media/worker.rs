@@ -50,7 +50,7 @@ pub(super) struct WorkerHandle {
 }
 
 /// How many batches are read from one socket before the next one has its turn.
-const BATCHES_A_TURN: usize = 4;
+const BATCHES_A_TURN: usize = 16;
 
 /// How often a socket is given a turn to be emptied before its leg is recorded.
 const TURNS_BEFORE_RECORDING: usize = 256;
