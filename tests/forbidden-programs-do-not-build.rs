@@ -62,13 +62,13 @@ impl Build {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
         let library = |name: &'static str| {
-            let files = artifacts
+            let mut files = artifacts
                 .iter()
                 .filter(|artifact| artifact["target"]["name"] == name)
                 .filter_map(|artifact| artifact["filenames"].as_array())
                 .flatten()
                 .filter_map(|file| file.as_str());
-            let file = files.filter(|file| file.ends_with(".rlib")).next_back();
+            let file = files.rfind(|file| file.ends_with(".rlib"));
             (name, PathBuf::from(file.unwrap_or_else(|| panic!("cargo names no lib{name}"))))
         };
         let libraries = vec![library("assent"), library("serde")];

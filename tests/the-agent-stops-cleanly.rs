@@ -91,6 +91,10 @@ fn told_twice_it_ends_at_once_and_the_next_start_puts_it_in_order() {
     let callee = Answerer::start();
     let mut agent = builder(&callee).start();
     let _talker = recorded(&agent, "+49301");
+    // A recording without one whole chunk on the disk would be none.
+    wait_for(SOON, "chunks are written", || {
+        agent.metric("assent_segment_bytes_total") > Some(8192.0)
+    });
     agent.signal("TERM");
     wait_for(SOON, "it drains", || agent.json(&["status"])[0]["state"] == "draining");
     agent.signal("TERM");

@@ -290,7 +290,7 @@ impl Call {
         request.headers.push("Allow", ALLOW);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
-        established.offering = Offering::Sent { txn, session, tries: tries + 1 };
+        established.offering = Offering::Sent { txn, session: Box::new(session), tries: tries + 1 };
         out.push(Output::Send { txn, request });
     }
 

@@ -84,7 +84,7 @@ pub(super) enum Offering {
     /// It is to be made when the peer has acknowledged ours, and not before a time.
     Wanted { codec: Codec, not_before: Option<Instant>, tries: u8 },
     /// It waits for its final answer.
-    Sent { txn: ClientTxn, session: Session, tries: u8 },
+    Sent { txn: ClientTxn, session: Box<Session>, tries: u8 },
     /// It was answered; a 2xx that comes again is acknowledged again.
     Answered { txn: ClientTxn },
 }
