@@ -1,7 +1,7 @@
 //! What a policy does with a call, in words.
 
 use crate::config::{Mode, Route, span_text};
-use crate::consent::policy::{Ask, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope};
+use crate::consent::policy::{Ask, Gate, OnRefusal, OnUnavailable, Policy, Scope};
 use crate::ids::Leg;
 
 /// What will happen to a call on this route, from the number `from` to the number `to`.
@@ -15,7 +15,7 @@ pub(super) fn story(route: &Route, from: &str, to: &str) -> Vec<String> {
     if asks(policy) {
         story.push(refusal(policy));
     }
-    story.push(later(route));
+    story.push(later(&route.policy));
     story.push(format!(
         "The recording is for {}, on the basis of {}, in the name of {}, and is erased after {}.",
         policy.purposes.join(" and "),
@@ -105,19 +105,11 @@ fn refusal(policy: &Policy) -> String {
     }
 }
 
-fn later(route: &Route) -> String {
-    let policy = &*route.policy;
-    let kept = match policy.on_withdrawal {
-        OnWithdrawal::Erase => "and erases what was recorded of that party",
-        OnWithdrawal::Keep => "and what was recorded until then is kept",
-    };
-    let may = policy.pause_by.iter().copied().filter(|leg| present(route).contains(leg));
-    let pause = match may.collect::<Vec<_>>().as_slice() {
-        [] => "Nobody may pause by key.".to_owned(),
-        [leg] => format!("{} by the {leg} pauses and resumes.", policy.pause),
-        _ => format!("{} by either party pauses and resumes.", policy.pause),
-    };
-    format!("{} at any time withdraws the permission {kept}. {pause}", policy.withdraw)
+fn later(policy: &Policy) -> String {
+    format!(
+        "The keys {} (withdraw) and {} (pause) do nothing in this version.",
+        policy.withdraw, policy.pause
+    )
 }
 
 fn asks(policy: &Policy) -> bool {

@@ -120,7 +120,10 @@ fn read(mut section: Section<'_>, others: &BTreeMap<String, Arc<Policy>>) -> Pol
         ),
         beep: section.field("beep").read(None, |text| match text {
             "off" => Ok(None),
-            _ => span_within(text, 5 * SECOND, 300 * SECOND).map(Some),
+            _ => Err(Wrong::new(
+                "a beep is not available in this version",
+                "write beep = \"off\"; the notice and its prompts say that a call is recorded",
+            )),
         }),
         retention: retention(&section.field("retention")),
         name,
