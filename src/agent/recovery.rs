@@ -12,7 +12,7 @@ use crate::event::{
     CallEnded, Draft, EndCause, FailReason, RecordingFailed, RecordingSealed, SealResult,
     SealedStream, Word,
 };
-use crate::ids::StreamIndex;
+use crate::ids::{Digest, StreamIndex};
 use crate::keys::{KeyStore, SigningKey};
 use crate::rtp::Codec;
 use crate::segment::format::{Codecs, SegmentName, SignedManifest};
@@ -140,7 +140,7 @@ impl Found {
         root: &Path,
     ) -> Result<Self, RecoveryError> {
         let recording = unfinished.recording.id;
-        let mut found = sealed_on_disk(root, unfinished)?;
+        let mut found = sealed_on_disk(root, unfinished, &known(unfinished))?;
         let open = unfinished_segments(root, recording)
             .map_err(|source| RecoveryError::Io { path: root.to_owned(), source })?;
         for (name, path) in open {
@@ -156,8 +156,7 @@ impl Found {
 
     /// What the catalog does not know of them yet.
     fn to_tell(&self, unfinished: &Unfinished) -> (Vec<Change>, Vec<Draft>) {
-        let known: BTreeSet<(StreamIndex, u32)> =
-            unfinished.segments.iter().map(|segment| (segment.stream, segment.index)).collect();
+        let known = known(unfinished);
         let (recording, call) = (unfinished.recording.id, unfinished.recording.call);
         let (mut changes, mut events) = (Vec::new(), Vec::new());
         for segment in &self.0 {
@@ -204,6 +203,7 @@ fn audio_codecs(codecs: &Codecs) -> Vec<Word> {
 fn sealed_on_disk(
     root: &Path,
     unfinished: &Unfinished,
+    known: &BTreeSet<(StreamIndex, u32)>,
 ) -> Result<Vec<SealedSegment>, RecoveryError> {
     let folder = root.join(SegmentName::folder(unfinished.recording.id));
     let failed = |source| RecoveryError::Io { path: folder.clone(), source };
@@ -218,10 +218,15 @@ fn sealed_on_disk(
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        // A manifest that a power cut left half is made anew with its segment.
         let Ok(manifest) = SignedManifest::parse(&std::fs::read(&path).map_err(failed)?) else {
+            discard(&path).map_err(failed)?;
             continue;
         };
+        let name = (manifest.manifest.stream, manifest.manifest.segment);
+        if !known.contains(&name) && !describes(&manifest, &path.with_extension("seg")) {
+            discard(&path).map_err(failed)?;
+            continue;
+        }
         let location = manifest.manifest.name().path();
         sealed.push(SealedSegment {
             digest: manifest.digest(),
@@ -230,6 +235,25 @@ fn sealed_on_disk(
         });
     }
     Ok(sealed)
+}
+
+/// The segments that the catalog has: they were synced before it heard of them.
+fn known(unfinished: &Unfinished) -> BTreeSet<(StreamIndex, u32)> {
+    unfinished.segments.iter().map(|segment| (segment.stream, segment.index)).collect()
+}
+
+/// A power cut may keep a manifest and lose the end of its segment, or half of the manifest itself:
+/// such a manifest is made anew, from what is there.
+fn discard(path: &Path) -> std::io::Result<()> {
+    tracing::warn!(manifest = %path.display(), "a manifest does not describe its segment any more");
+    std::fs::remove_file(path)
+}
+
+/// Whether a segment is still, byte for byte, what its manifest says.
+fn describes(manifest: &SignedManifest, segment: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(segment) else { return false };
+    u64::try_from(bytes.len()).is_ok_and(|length| length == manifest.manifest.bytes)
+        && Digest::of(&bytes) == manifest.manifest.sha256
 }
 
 fn recover_one(
