@@ -90,7 +90,9 @@ fn when_the_time_has_passed_calls_are_ended_and_sealed() {
 fn told_twice_it_ends_at_once_and_the_next_start_puts_it_in_order() {
     let callee = Answerer::start();
     let mut agent = builder(&callee).start();
-    let _talker = recorded(&agent, "+49301");
+    let talker = recorded(&agent, "+49301");
+    // More than a chunk, or there would be nothing to seal.
+    wait_for(SOON, "it talks", || talker.numbered() > 40);
     agent.signal("TERM");
     wait_for(SOON, "it drains", || agent.json(&["status"])[0]["state"] == "draining");
     agent.signal("TERM");
