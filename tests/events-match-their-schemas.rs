@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use assent::call::media::PlaybackId;
 use assent::consent::policy::{Basis, Gate};
-use assent::consent::{Answer, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome};
+use assent::consent::{
+    Answer, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome, Stated, TokenStated,
+};
 use assent::event::*;
 use assent::ids::{
     CallId, Digest, EventId, EvidenceId, Leg, PartyRef, RecordingId, StreamId, StreamIndex,
@@ -147,7 +149,10 @@ fn permission_events() -> Vec<Draft> {
     let key = Answer::Key { key: '1', via: KeyVia::TelephoneEvent, rtp_timestamp: Some(1) };
     let window = Answer::Window { start: AT, end: AT };
     let standing = Answer::Standing { agreement: "2026".into() };
-    let command = Answer::Withdrawn { by: "command".into() };
+    let earlier = Answer::Earlier { evidence: Digest::of(b"before") };
+    let (digest, stated) = (Digest::of(b"token"), Stated::Granted);
+    let token = TokenStated { digest, key: "k1".into(), stated };
+    let command = Answer::Command { id: "1".into() };
     vec![
         decided(key.clone(), Outcome::Granted, Gate::OptIn, Basis::Consent),
         decided(window, Outcome::Granted, Gate::NoObjection, Basis::LegitimateInterests),
@@ -156,6 +161,9 @@ fn permission_events() -> Vec<Draft> {
         decided(Answer::HungUp, Outcome::Refused, Gate::Token, Basis::PublicTask),
         decided(key, Outcome::Objected, Gate::NoObjection, Basis::VitalInterests),
         decided(command, Outcome::Withdrawn, Gate::OptIn, Basis::Consent),
+        decided(Answer::Listed, Outcome::Objected, Gate::OptIn, Basis::Consent),
+        decided(earlier, Outcome::Granted, Gate::OptIn, Basis::Consent),
+        decided(Answer::Token(token), Outcome::Granted, Gate::Token, Basis::Consent),
     ]
 }
 

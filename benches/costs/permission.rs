@@ -8,9 +8,9 @@ use assent::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Re
 use assent::clock;
 use assent::consent::machine::{Input, Output, PartyFacts, Permission};
 use assent::consent::policy::{
-    Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use assent::consent::{Decision, Grant, MediaTransport};
+use assent::consent::{Decision, Grant, MediaTransport, Prior};
 use assent::event::Origin;
 use assent::ids::Leg;
 use assent::keys::{Epoch, ReferenceKey, SigningKey, WrappedKey};
@@ -46,6 +46,7 @@ pub(crate) fn decided(policy: &Arc<Policy>, n: u64) -> (Permission, Decision) {
         party_ref,
         locale: "en-US".into(),
         transport: MediaTransport::Rtp,
+        prior: Prior::Nothing,
     };
     let parties = vec![caller];
     let mut permission = Permission::new(Arc::clone(policy), clock::mint(), clock::mint(), parties);
@@ -97,6 +98,9 @@ pub(crate) fn policy() -> Arc<Policy> {
         withdraw: "*9".into(),
         pause: "*7".into(),
         pause_by: Vec::new(),
+        pause_limit: Duration::from_secs(300),
+        accept_again: AcceptAgain::Never,
+        loss_limit: 20,
         attempts: 1,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,

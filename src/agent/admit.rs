@@ -11,8 +11,8 @@ use crate::call::message::{Hop, Incoming, Response, ServerTxn};
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::clock;
 use crate::config::{self, Host, Mode, NextHop, Offered, Route};
-use crate::consent::MediaTransport;
 use crate::consent::machine::PartyFacts;
+use crate::consent::{MediaTransport, Prior};
 use crate::event::CallMode;
 use crate::ids::{CallId, Leg, RecordingId};
 use crate::media::LocalPorts;
@@ -137,6 +137,7 @@ impl Core {
             party_ref: party.party_ref,
             locale: locale(party),
             transport: MediaTransport::Rtp,
+            prior: Prior::Nothing,
         };
 
         let Some(caller_side) = self.side(source, &caller_ports, locale(&caller)) else {

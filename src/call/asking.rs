@@ -107,7 +107,7 @@ impl Call {
             _ => {}
         }
         match event {
-            MediaEvent::Key { leg, key, rtp_timestamp } => {
+            MediaEvent::Key { leg, key, rtp_timestamp, .. } => {
                 self.pressed(at, leg, key, KeyVia::TelephoneEvent, Some(rtp_timestamp), out);
             }
             MediaEvent::Played { leg, playback, notice } => {

@@ -1,5 +1,7 @@
 //! What the call machine asks of the media threads, and what they tell it.
 
+use std::time::{Duration, Instant};
+
 use crate::consent::NoticePlayed;
 use crate::ids::Leg;
 use crate::rtp::LegMedia;
@@ -19,6 +21,9 @@ pub enum Sound {
         /// The locale that is wanted; the nearest that exists is played.
         locale: String,
     },
+    /// For a party who has answered and waits for the other: a soft tone now and then, until it is
+    /// stopped or replaced. Their time is not dead air.
+    Waiting,
     /// Ringback in the cadence of the locale's country: until it is stopped or replaced.
     Ringback {
         /// The locale.
@@ -58,6 +63,29 @@ pub enum MediaCommand {
         /// Start, or stop.
         on: bool,
     },
+    /// Stop the captures of `suspends` with the packet that completes one of `sequences` on `leg`,
+    /// before the call machine has heard of it. Replaces what was watched for on this leg.
+    Watch {
+        /// Whose keys.
+        leg: Leg,
+        /// What to watch for.
+        sequences: Vec<Watched>,
+    },
+    /// A short tone now and then into both legs, while the call is recorded.
+    Beep {
+        /// How often; `None` ends it.
+        every: Option<Duration>,
+    },
+}
+
+/// Keys that stop captures at once. The stop is not the decision: the call machine hears the keys
+/// as well, and ends or lifts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The keys, in order.
+    pub keys: String,
+    /// Whose captures stop.
+    pub suspends: Vec<Leg>,
 }
 
 /// What the media threads tell about one call.
@@ -67,6 +95,8 @@ pub enum MediaEvent {
     Key {
         /// On which leg.
         leg: Leg,
+        /// When its packet arrived.
+        at: Instant,
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         key: char,
         /// The RTP timestamp of the event.

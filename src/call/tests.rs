@@ -114,7 +114,9 @@ fn keys_that_mean_nothing_and_keys_of_the_callee_decide_nothing() {
     for key in ['3', '#', '*', 'A'] {
         assert!(rig.key(key).out.is_empty());
     }
-    rig.feed(Input::Media(MediaEvent::Key { leg: Leg::Callee, key: '1', rtp_timestamp: 1 }));
+    let at = rig.at.instant;
+    let pressed = MediaEvent::Key { leg: Leg::Callee, at, key: '1', rtp_timestamp: 1 };
+    rig.feed(Input::Media(pressed));
     assert!(rig.out.is_empty());
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::document::{Field, Section, span_within};
 use crate::config::problem::Wrong;
 use crate::consent::policy::{
-    Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
 use crate::ids::Leg;
 
@@ -50,6 +50,7 @@ fn built_in() -> Policy {
         purposes: vec!["quality".to_owned(), "training".to_owned()],
         controller: EXAMPLE_CONTROLLER.to_owned(),
         gate: Gate::OptIn,
+        fallback: Gate::OptIn,
         caller: Ask::OnCall,
         callee: Ask::Standing("employee-agreement-2026".to_owned()),
         scope: Scope::All,
@@ -60,6 +61,9 @@ fn built_in() -> Policy {
         withdraw: "*9".to_owned(),
         pause: "*7".to_owned(),
         pause_by: vec![Leg::Callee],
+        pause_limit: 300 * SECOND,
+        accept_again: AcceptAgain::Never,
+        loss_limit: 20,
         attempts: 2,
         answer_within: 8 * SECOND,
         on_refusal: OnRefusal::Continue,
@@ -88,6 +92,7 @@ fn read(mut section: Section<'_>, others: &BTreeMap<String, Arc<Policy>>) -> Pol
         purposes: purposes(&section.field("purposes")),
         controller: controller(&section.field("controller")),
         gate,
+        fallback: defaults.fallback,
         caller,
         callee,
         scope: section
@@ -103,6 +108,9 @@ fn read(mut section: Section<'_>, others: &BTreeMap<String, Arc<Policy>>) -> Pol
             .field("pause_by")
             .each(|text| super::document::one_of(text, &legs))
             .unwrap_or(defaults.pause_by),
+        pause_limit: defaults.pause_limit,
+        accept_again: defaults.accept_again,
+        loss_limit: defaults.loss_limit,
         attempts: u8::try_from(section.field("attempts").integer(2, 1..=5)).unwrap_or(2),
         answer_within: section.field("answer_within").span(
             defaults.answer_within,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::consent::TokenStated;
 use crate::consent::policy::{Basis, Gate};
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId, StreamId};
 use crate::time::Timestamp;
@@ -137,10 +138,28 @@ pub enum Answer {
     },
     /// The party hung up before an answer.
     HungUp,
-    /// A key of withdrawal, or a command.
-    Withdrawn {
-        /// Who caused it: `key` or `command`.
-        by: String,
+    /// A token that was found valid.
+    Token(TokenStated),
+    /// The do-not-record list.
+    Listed,
+    /// A permission that the party gave earlier in this call, and never took back.
+    Earlier {
+        /// The digest of its evidence.
+        evidence: Digest,
+    },
+    /// The keys that withdraw, at any time of the call.
+    Keys {
+        /// Which. Only keys that the policy gives a meaning are ever named here.
+        keys: String,
+        /// How they came.
+        via: KeyVia,
+        /// The RTP timestamp of the last telephone-event.
+        rtp_timestamp: Option<u32>,
+    },
+    /// A command, by NATS or over the control socket.
+    Command {
+        /// The command's identifier.
+        id: String,
     },
 }
 

@@ -5,11 +5,22 @@
 //! permission machine: a withdrawal, a hang-up or an unwinding panic drops it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::catalog::Receipt;
 use crate::consent::Decision;
 use crate::ids::{Digest, StreamId};
+
+/// What a [`Grant`] is worth at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The stream may be written.
+    Live,
+    /// Not now: the recording is paused, or somebody pressed keys that may end it.
+    Paused,
+    /// Never again.
+    Ended,
+}
 
 /// The right to write one media stream for as long as its [`Lease`] lives.
 #[derive(Debug)]
@@ -17,7 +28,7 @@ use crate::ids::{Digest, StreamId};
 pub struct Grant {
     stream: StreamId,
     evidence: Digest,
-    live: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
 
 impl Grant {
@@ -32,9 +43,24 @@ impl Grant {
         self.evidence
     }
 
-    /// Whether the permission still stands. Asked for every packet.
+    /// What the permission is worth now. Asked for every packet.
+    pub fn standing(&self) -> Standing {
+        match self.state.load(Ordering::Acquire) {
+            LIVE => Standing::Live,
+            PAUSED => Standing::Paused,
+            _ => Standing::Ended,
+        }
+    }
+
+    /// Whether the stream may be written now.
     pub fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire)
+        self.standing() == Standing::Live
+    }
+
+    /// Stops the writing until the lease's holder lets it go on. Whoever writes may always write
+    /// less: keys that may end a permission stop it with their packet, before anybody has decided.
+    pub fn suspend(&self) {
+        change(&self.state, LIVE, PAUSED);
     }
 }
 
@@ -42,22 +68,55 @@ impl Grant {
 #[derive(Debug)]
 #[must_use = "dropping a lease ends the permission"]
 pub struct Lease {
-    live: Arc<AtomicBool>,
+    stream: StreamId,
+    evidence: Digest,
+    state: Arc<AtomicU8>,
+}
+
+impl Lease {
+    /// The stream whose writing it permits.
+    pub(super) fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// The evidence that permits it.
+    pub(super) fn evidence(&self) -> Digest {
+        self.evidence
+    }
+
+    /// Nothing is written until [`Lease::resume`].
+    pub(super) fn pause(&self) {
+        change(&self.state, LIVE, PAUSED);
+    }
+
+    /// The stream is written again.
+    pub(super) fn resume(&self) {
+        change(&self.state, PAUSED, LIVE);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.live.store(false, Ordering::Release);
+        self.state.store(ENDED, Ordering::Release);
     }
 }
 
 /// Turns a decision that permits, and whose evidence is durable, into the right to write.
 ///
 /// `None` when the decision does not permit: there is no grant to be had from a refusal.
-#[allow(dead_code)]
 pub(super) fn issue(receipt: Receipt<Decision>) -> Option<(Lease, Grant)> {
     let stream = receipt.value().permits()?;
-    let live = Arc::new(AtomicBool::new(true));
-    let grant = Grant { stream, evidence: receipt.evidence(), live: Arc::clone(&live) };
-    Some((Lease { live }, grant))
+    let evidence = receipt.evidence();
+    let state = Arc::new(AtomicU8::new(LIVE));
+    let grant = Grant { stream, evidence, state: Arc::clone(&state) };
+    Some((Lease { stream, evidence, state }, grant))
+}
+
+const LIVE: u8 = 0;
+const PAUSED: u8 = 1;
+const ENDED: u8 = 2;
+
+/// An ended grant stays ended, whatever is wished.
+fn change(state: &AtomicU8, from: u8, to: u8) {
+    let _ = state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
 }

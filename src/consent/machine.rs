@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::catalog::Receipt;
 use crate::consent::party::{Effect, State, Step, Terms};
 use crate::consent::policy::{Ask, OnRefusal, Policy, Scope};
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Outcome};
+use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Outcome, Prior};
 use crate::ids::{CallId, Leg, PartyRef, RecordingId};
 use crate::time::Moment;
 
@@ -26,6 +26,8 @@ pub struct PartyFacts {
     pub locale: String,
     /// Over which transport their media travels.
     pub transport: MediaTransport,
+    /// What is known of them before anybody asks.
+    pub prior: Prior,
 }
 
 /// What happens to the machine.

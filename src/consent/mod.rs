@@ -4,13 +4,17 @@
 mod decision;
 pub mod evidence;
 mod grant;
+mod keypad;
 pub mod machine;
 mod party;
 pub mod policy;
+mod prior;
 #[cfg(test)]
 mod tests;
 
 pub use decision::{
     Answer, Decision, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome,
 };
-pub use grant::{Grant, Lease};
+pub use grant::{Grant, Lease, Standing};
+pub use keypad::Keypad;
+pub use prior::{Prior, Stated, TokenStated};

@@ -72,6 +72,16 @@ pub enum OnWithdrawal {
     Keep,
 }
 
+/// Whether a permission that was withdrawn can be given again in the same call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcceptAgain {
+    /// It cannot.
+    Never,
+    /// By the accept key, at any time.
+    ByKey,
+}
+
 /// What happens to a call that cannot be recorded because something is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -110,6 +120,8 @@ pub struct Policy {
     pub controller: String,
     /// How an asked party's permission comes about.
     pub gate: Gate,
+    /// The gate of a party for whom no valid token came; read where `gate` is `token` alone.
+    pub fallback: Gate,
     /// What holds for the caller.
     pub caller: Ask,
     /// What holds for the callee.
@@ -130,8 +142,15 @@ pub struct Policy {
     pub pause: String,
     /// Who may pause.
     pub pause_by: Vec<Leg>,
+    /// A pause that nobody ends is ended after this.
+    #[serde(serialize_with = "as_millis")]
+    pub pause_limit: Duration,
+    /// Whether the accept key gives a permission again that was withdrawn.
+    pub accept_again: AcceptAgain,
     /// How often the question is put: the notice once, then re-prompts.
     pub attempts: u8,
+    /// A notice of which the peer reports more than this lost was not heard, in percent.
+    pub loss_limit: u8,
     /// Opt-in: time for a key after the notice. No-objection: the window after the notice.
     #[serde(serialize_with = "as_millis")]
     pub answer_within: Duration,

@@ -86,6 +86,10 @@ pub enum Method {
     Token,
     /// A command.
     Command,
+    /// The do-not-record list.
+    Listed,
+    /// A permission given earlier in the call.
+    Earlier,
     /// The notice did not reach the party.
     NotHeard,
     /// The party was gone before an answer.
@@ -100,8 +104,11 @@ impl Method {
             Answer::NotHeard => Method::NotHeard,
             Answer::Standing { .. } => Method::Standing,
             Answer::HungUp => Method::HungUp,
-            Answer::Withdrawn { by } if by == "command" => Method::Command,
-            Answer::Withdrawn { .. } => Method::Key,
+            Answer::Token(_) => Method::Token,
+            Answer::Listed => Method::Listed,
+            Answer::Earlier { .. } => Method::Earlier,
+            Answer::Keys { .. } => Method::Key,
+            Answer::Command { .. } => Method::Command,
         }
     }
 }

@@ -122,7 +122,7 @@ impl Bridge {
                 Admitted::Event(None) | Admitted::ComfortNoise => {}
                 Admitted::Event(Some(press)) => {
                     let (key, rtp_timestamp) = (press.key, press.rtp_timestamp);
-                    let event = MediaEvent::Key { leg, key, rtp_timestamp };
+                    let event = MediaEvent::Key { leg, at: turn.now, key, rtp_timestamp };
                     (turn.report)(call, MediaReport::Event(event));
                 }
                 Admitted::Audio => {
@@ -167,6 +167,7 @@ impl Bridge {
             }
             MediaCommand::Play { leg, playback, sound } => self.play(leg, playback, sound, turn),
             MediaCommand::Silence { leg } => self.silence(leg, turn),
+            MediaCommand::Watch { .. } | MediaCommand::Beep { .. } => {}
             MediaCommand::Relay { from, on } => {
                 if on {
                     self.silence(from.other(), turn);
@@ -248,6 +249,10 @@ impl Bridge {
                     (turn.report)(self.call, MediaReport::Event(event));
                     return;
                 }
+            },
+            Sound::Waiting => match turn.prompts.ringback("en-US") {
+                Some(clip) => (Arc::clone(clip), Shape::Endless),
+                None => return,
             },
             Sound::Ringback { locale } => match turn.prompts.ringback(locale) {
                 Some(clip) => (Arc::clone(clip), Shape::Endless),

@@ -461,8 +461,13 @@ fn a_key_is_reported_once_and_passed_on_under_the_other_sides_number() {
         rig.caller.press(1, 2);
         rig.caller.press(11, 20);
         for (key, rtp_timestamp) in [('1', 2), ('#', 20)] {
-            let expected = MediaEvent::Key { leg: Leg::Caller, key, rtp_timestamp };
-            assert_eq!(rig.report(), MediaReport::Event(expected));
+            let report = rig.report();
+            let MediaReport::Event(MediaEvent::Key { leg, at, key: k, rtp_timestamp: t }) = report
+            else {
+                panic!("{report:?}");
+            };
+            assert_eq!((leg, k, t), (Leg::Caller, key, rtp_timestamp));
+            assert!(at <= Instant::now());
         }
         assert_eq!(rig.callee.hear().payload_type, 77);
         let events: Vec<_> = (0..10).map(|_| rig.callee.hear()).collect();

@@ -28,7 +28,7 @@ impl<S: SegmentSink> SegmentWriter<S> {
 
     /// Writes a packet, if the grant is alive at this moment.
     pub fn append(&mut self, packet: &RtpPacket<'_>, arrival: Timestamp) -> Appended {
-        if !self.grant.is_live() {
+        if self.grant.standing() != crate::consent::Standing::Live {
             return Appended::Refused;
         }
         self.stream.append(packet.bytes(), packet.payload_type(), arrival)

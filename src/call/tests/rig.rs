@@ -15,9 +15,9 @@ use crate::call::message::{
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
-    Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, MediaTransport, NoticePlayed};
+use crate::consent::{Decision, MediaTransport, NoticePlayed, Prior};
 use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
 use crate::rtp::Codec;
 use crate::time::{Moment, Timestamp};
@@ -78,8 +78,8 @@ impl Rig {
     }
 
     pub(super) fn key(&mut self, key: char) -> &mut Self {
-        let leg = Leg::Caller;
-        self.feed(Input::Media(MediaEvent::Key { leg, key, rtp_timestamp: 7 }))
+        let (leg, at) = (Leg::Caller, self.at.instant);
+        self.feed(Input::Media(MediaEvent::Key { leg, at, key, rtp_timestamp: 7 }))
     }
 
     pub(super) fn played(&mut self, playback: u32, completed: bool) -> &mut Self {
@@ -160,6 +160,7 @@ impl Rig {
                 Output::Media(MediaCommand::Play { sound, .. }) => Some(match sound {
                     Sound::Prompt { name, .. } => name.as_str(),
                     Sound::Ringback { .. } => "ringback",
+                    Sound::Waiting => "waiting",
                 }),
                 _ => None,
             })
@@ -201,6 +202,7 @@ pub(super) fn opt_in() -> Policy {
         purposes: vec!["quality".into()],
         controller: "Example GmbH".into(),
         gate: Gate::OptIn,
+        fallback: Gate::OptIn,
         caller: Ask::OnCall,
         callee: Ask::Standing("agreement".into()),
         scope: Scope::All,
@@ -211,6 +213,9 @@ pub(super) fn opt_in() -> Policy {
         withdraw: "*9".into(),
         pause: "*7".into(),
         pause_by: vec![Leg::Callee],
+        pause_limit: Duration::from_secs(300),
+        accept_again: AcceptAgain::Never,
+        loss_limit: 20,
         attempts: 2,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
@@ -270,6 +275,7 @@ pub(super) fn party(leg: Leg) -> PartyFacts {
         party_ref: PartyRef([leg.stream().0; 32]),
         locale: "en-US".into(),
         transport: MediaTransport::Rtp,
+        prior: Prior::Nothing,
     }
 }
 

@@ -150,7 +150,7 @@ fn refused(n: u64) -> DecisionEntry {
 }
 
 fn withdrawn(n: u64) -> DecisionEntry {
-    let answer = Answer::Withdrawn { by: "key".into() };
+    let answer = Answer::Command { id: "1".into() };
     let time = facts(n).time.plus(Duration::from_secs(30));
     entry(DecisionFacts { outcome: Outcome::Withdrawn, answer, time, ..facts(n) })
 }

@@ -13,9 +13,9 @@ use crate::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Rec
 use crate::clock;
 use crate::consent::machine::{Input, Output, PartyFacts, Permission, Verdict};
 use crate::consent::policy::{
-    Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed};
+use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior};
 use crate::event::Origin;
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::keys::{Epoch, ReferenceKey, SigningKey, WrappedKey};
@@ -76,6 +76,7 @@ impl<'a> Rig<'a> {
             party_ref: PartyRef([leg.stream().0; 32]),
             locale: "en-US".to_owned(),
             transport: MediaTransport::Rtp,
+            prior: Prior::Nothing,
         });
         let (call, recording): (CallId, RecordingId) = (clock::mint(), clock::mint());
         let machine = Permission::new(Arc::new(policy), call, recording, parties.to_vec());
@@ -162,6 +163,7 @@ fn policy() -> Policy {
         purposes: vec!["quality".to_owned()],
         controller: "Test GmbH".to_owned(),
         gate: Gate::OptIn,
+        fallback: Gate::OptIn,
         caller: Ask::OnCall,
         callee: Ask::Standing("agreement".to_owned()),
         scope: Scope::All,
@@ -172,6 +174,9 @@ fn policy() -> Policy {
         withdraw: "*9".to_owned(),
         pause: "*7".to_owned(),
         pause_by: vec![Leg::Callee],
+        pause_limit: Duration::from_secs(300),
+        accept_again: AcceptAgain::Never,
+        loss_limit: 20,
         attempts: 2,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
