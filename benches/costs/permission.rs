@@ -88,6 +88,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         purposes: vec!["quality".into()],
         controller: "Example GmbH".into(),
         gate: Gate::Standing,
+        fallback: Gate::OptIn,
         caller: Ask::Standing("agreement-2026".into()),
         callee: Ask::Nobody,
         scope: Scope::All,
