@@ -1,7 +1,10 @@
 //! Grants, earned the only way there is: from the real machine, with receipts of a real catalog.
 
 mod grants;
+mod known;
+mod pausing;
 mod scripts;
+mod withdrawal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use crate::consent::machine::{Input, Output, PartyFacts, PausedBy, Permission, V
 use crate::consent::policy::{
     AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior};
+use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior, Standing};
 use crate::event::Origin;
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::keys::{Epoch, ReferenceKey, SigningKey, WrappedKey};
