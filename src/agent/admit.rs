@@ -197,6 +197,7 @@ impl Core {
             recording,
             invite: request,
             txn,
+            policy_digest: known.policy_digest,
             policy,
             plan,
             caller: caller_side,

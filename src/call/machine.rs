@@ -359,8 +359,9 @@ impl Call {
             }
         };
         let policy = setup.policy;
+        let policy_too = std::sync::Arc::clone(&policy);
         let permission =
-            Permission::new(std::sync::Arc::clone(&policy), setup.call, setup.recording, parties);
+            Permission::new(policy_too, setup.policy_digest, setup.call, setup.recording, parties);
         let mut call = Self {
             id: setup.call,
             policy,

@@ -2,6 +2,7 @@
 
 mod grants;
 mod known;
+mod model;
 mod pausing;
 mod scripts;
 mod withdrawal;
@@ -94,8 +95,9 @@ impl<'a> Rig<'a> {
             transport: MediaTransport::Rtp,
             prior: prior[usize::from(leg.stream().0)].take().unwrap_or_default(),
         });
+        let digest = policy.digest();
         let (call, recording): (CallId, RecordingId) = (clock::mint(), clock::mint());
-        let machine = Permission::new(Arc::new(policy), call, recording, parties.to_vec());
+        let machine = Permission::new(Arc::new(policy), digest, call, recording, parties.to_vec());
         let at = clock::moment();
         let (pending, playing, grants) = (Vec::new(), Vec::new(), Vec::new());
         let mut rig = Self {
