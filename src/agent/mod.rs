@@ -11,6 +11,7 @@ mod admit;
 mod bus;
 mod core;
 mod counters;
+mod fault;
 mod health;
 mod keeper;
 mod observe;
@@ -24,6 +25,7 @@ mod stop;
 mod tell;
 
 pub use bus::BusError;
+pub use fault::Fault;
 pub use recovery::RecoveryError;
 pub use start::{Agent, Blame, StartError};
-pub use stop::run;
+pub use stop::{RunError, run};
