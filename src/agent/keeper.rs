@@ -133,6 +133,7 @@ impl Keeper {
         call: CallId,
         decision: Decision,
         number: Option<PartyNumber>,
+        media: Option<&LegMedia>,
     ) {
         let leg = decision.facts().leg;
         let answer = inward.clone();
@@ -150,7 +151,7 @@ impl Keeper {
             (Some(_), None) => return decided(None),
             (Some(_), Some(keeping)) => {
                 keeping.deciding += 1;
-                match keeping.new_key(leg, &*self.keys) {
+                match keeping.new_key(leg, media, &*self.keys) {
                     Ok(permitted) => Some(permitted),
                     Err(why) => {
                         tracing::error!(%call, %leg, %why, "no data key: nothing is recorded");
@@ -375,6 +376,7 @@ impl Keeping {
     fn new_key(
         &mut self,
         leg: Leg,
+        media: Option<&LegMedia>,
         keys: &dyn KeyStore,
     ) -> Result<Permitted, crate::keys::KeyError> {
         let key = DataKey::generate()?;
@@ -383,7 +385,9 @@ impl Keeping {
         let began = *self.began.get_or_insert_with(clock::wall);
         let recording =
             NewRecording { began, scope: self.policy.scope, retention: self.policy.retention };
-        Ok(Permitted { recording, key: wrapped })
+        let codecs = media.map_or_else(Codecs::offered, Codecs::of);
+        let codecs = serde_json::to_string(&codecs).unwrap_or_default();
+        Ok(Permitted { recording, key: wrapped, codecs })
     }
 
     fn party(&self, leg: Leg) -> Option<PartyRef> {
