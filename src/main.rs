@@ -7,8 +7,13 @@ use assent::agent::{self, Agent, Blame, RunError, StartError};
 use assent::call::message::Transport;
 use assent::cli::{self, Failure};
 use assent::config::{Config, Loaded};
+use assent::keys;
 
 fn main() -> std::process::ExitCode {
+    // Before anything that is secret is read. Some commands read keys as well.
+    if let Err(why) = keys::forbid_dumps() {
+        return Failure::unavailable(format!("core dumps cannot be forbidden: {why}")).report();
+    }
     cli::run(std::env::args_os(), Program)
 }
 

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::{Loaded, Source};
 use crate::control::{Command, ControlRequest, Draining, Reply};
 use crate::event::{AgentDraining, AgentStopped};
+use crate::keys;
 use crate::time::Timestamp;
 
 /// How often a draining agent looks whether it is done.
@@ -53,6 +54,7 @@ pub enum RunError {
 /// [`RunError`] when it does not start, or breaks.
 pub fn run(loaded: Loaded) -> Result<(), RunError> {
     let Loaded { config, source, .. } = loaded;
+    lock_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -65,6 +67,18 @@ pub fn run(loaded: Loaded) -> Result<(), RunError> {
     // A task that still waits for somebody is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Where it is not to be had, the agent runs all the same, and says what to do about it.
+fn lock_memory() {
+    match keys::lock() {
+        Ok(()) => tracing::debug!("memory is locked: nothing of it is swapped out"),
+        Err(why) if keys::swaps() => tracing::warn!(
+            "keys and voices in memory may be swapped out ({why}): set LimitMEMLOCK=infinity in \
+             the service, give it CAP_IPC_LOCK, or use no swap space that is not encrypted"
+        ),
+        Err(why) => tracing::debug!(%why, "memory is not locked, and there is no swap space"),
+    }
 }
 
 impl Agent {
