@@ -14,6 +14,7 @@ mod counters;
 mod fault;
 mod health;
 mod keeper;
+mod keeping;
 mod next_hop;
 mod observe;
 mod outbox;
