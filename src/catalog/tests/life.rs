@@ -224,7 +224,7 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
 #[tokio::test]
 async fn a_crash_right_after_the_grant_leaves_the_codecs() {
     let scratch = Scratch::new();
-    scratch.catalog.decide(granted(1)).await.unwrap();
+    scratch.keep(granted(1)).await;
     let unfinished = scratch.reader().unfinished().unwrap();
     assert_eq!(unfinished[0].streams[0].row.codecs.as_deref(), Some(CODECS));
 }
