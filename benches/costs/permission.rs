@@ -67,7 +67,7 @@ pub(crate) fn entry(decision: Decision, n: u64) -> DecisionEntry {
     DecisionEntry {
         decision,
         number: Some(number(n)),
-        permitted: Some(Permitted { recording, key }),
+        permitted: Some(Permitted { recording, key, codecs: "{}".to_owned() }),
         events: Vec::new(),
     }
 }

@@ -55,6 +55,7 @@ impl Scratch {
                 retention: Duration::from_secs(3600),
             },
             key: WrappedKey { epoch: Epoch(1), bytes: [stream.index.0; WrappedKey::LENGTH] },
+            codecs: "{}".to_owned(),
         });
         let entry = DecisionEntry { decision, number: None, permitted, events: Vec::new() };
         self.runtime.block_on(self.catalog.decide(entry)).unwrap()
