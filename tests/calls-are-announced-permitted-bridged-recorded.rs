@@ -101,6 +101,11 @@ fn verified(agent: &Agent, recording: &Value) {
     let id = recording["id"].as_str().expect("an id");
     assert!(agent.command(&["verify", id]).status.success());
     assert!(agent.command(&["evidence", id, "--verify"]).status.success());
+    // Nobody types an identifier when trying things out.
+    assert_eq!(agent.json(&["show", "last"])[0]["id"], id);
+    for command in [&["verify", "last"][..], &["evidence", "last", "--verify"]] {
+        assert!(agent.command(command).status.success(), "{command:?}");
+    }
 }
 
 fn endpoint(codec: &str) {
