@@ -322,6 +322,25 @@ fn check_finds_what_the_machine_lacks() {
     }
 }
 
+/// Behind NAT the address that others are told is not one of this machine.
+#[test]
+fn check_looks_at_the_addresses_that_the_agent_binds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |listen: &str| {
+        let text = format!(
+            "[sip]\nlisten = [\"udp:{listen}:0\"]\nadvertise = \"192.0.2.1\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        fs::write(folder.path().join("a.toml"), text).expect("a file");
+        assent(folder.path(), &["check", "--config", "a.toml"])
+    };
+    let run = check("127.0.0.1");
+    assert!(!run.out.contains("WRONG"), "{}", run.out);
+    let run = check("192.0.2.1");
+    assert_eq!(run.code, Some(2), "{}", run.out);
+    assert!(run.out.contains("this machine does not have this address"), "{}", run.out);
+}
+
 #[test]
 fn the_configuration_is_found_by_flag_then_environment() {
     let folder = tempfile::tempdir().expect("a folder");
