@@ -47,8 +47,7 @@ impl Kamailio {
         for define in defines {
             command.args(["-A", define]);
         }
-        let process =
-            Process::start("kamailio", &mut command, &folder.path().join("kamailio.log"));
+        let process = Process::start("kamailio", &mut command, &folder.path().join("kamailio.log"));
         let mut this = Self { folder, addr, process };
         wait_for(Duration::from_secs(15), "kamailio answers", || {
             assert!(this.process.ended().is_none(), "kamailio ended: {}", this.process.output());
