@@ -68,6 +68,13 @@ pub(super) fn run(
         let state = detail.recording.state;
         return Err(Failure::Failed(format!("recording {id} is {state}")));
     }
+    let open = is_open(detail.recording.state);
+    if open && detail.segments.is_empty() {
+        return Err(Failure::Failed(format!(
+            "recording {id} is still open, and nothing of it is sealed yet: export it when `assent \
+             list` says sealed, a second after the call; what a crash left open, `assent serve` seals"
+        )));
+    }
     let store = segments::key_store(&config)?;
     let path = arguments
         .out
@@ -87,8 +94,16 @@ pub(super) fn run(
         },
     )?;
     let legs = arguments.party.map_or_else(|| Leg::BOTH.to_vec(), |leg| vec![leg]);
-    let (summary, problems) = write(&config, &reader, &store, &detail, &legs, &path)?;
+    let (summary, mut problems) = write(&config, &reader, &store, &detail, &legs, &path)?;
+    if open {
+        problems.push("it is still open: what is not sealed yet is not in it".to_owned());
+    }
     report(output, &path, &legs, &summary, &problems)
+}
+
+/// Whether more of it may come.
+fn is_open(state: RecordingState) -> bool {
+    matches!(state, RecordingState::Permitted | RecordingState::Capturing | RecordingState::Paused)
 }
 
 fn taken(path: &Path) -> Failure {
