@@ -322,6 +322,25 @@ fn check_finds_what_the_machine_lacks() {
     }
 }
 
+#[test]
+fn the_configurations_that_are_shown_to_people_are_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut seen = 0;
+    for page in ["README.md", "config/pbx/freepbx.md"] {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(root.join(page)).expect("it reads");
+        for block in text.split("```toml\n").skip(1) {
+            let shown = block.split("```").next().expect("it ends");
+            fs::write(folder.path().join("a.toml"), shown).expect("a file");
+            let call = ["check", "--config", "a.toml", "--call", "from=+4930123,to=100"];
+            let run = assent(folder.path(), &call);
+            assert_eq!(run.code, Some(0), "{page}:\n{shown}\n{}{}", run.out, run.err);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
 /// Behind NAT the address that others are told is not one of this machine.
 #[test]
 fn check_looks_at_the_addresses_that_the_agent_binds() {
