@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::agent::NOTICE_HZ;
-use support::baresip::{Baresip, BaresipConfig};
+use support::baresip::{Answers, Baresip, BaresipConfig};
 use support::kamailio::{address, shipped};
 use support::{Agent, Answerer, Kamailio, Ports, Talker, WirePhone, tool};
 
@@ -147,6 +147,29 @@ fn while_assent_drains_its_calls_go_on_and_new_ones_go_directly() {
     assert_talked(&caller, &callee);
     assert!(site.agent.wait(SOON).success());
     assert_eq!(site.sealed(), 1);
+}
+
+#[test]
+fn two_telephones_of_one_callee_ring_and_the_one_that_answers_is_recorded() {
+    let site = Site::start(&[]);
+    let phone = |user| BaresipConfig::new(user, 1_000).answers(Answers::WhenTold).start();
+    let (mut desk, mut pocket) = (phone("desk"), phone("pocket"));
+    site.kamailio.register_all("callee", &[&desk.uri(), &pocket.uri()]);
+    let mut caller = BaresipConfig::new("caller", 440).start();
+    caller.dial(&site.kamailio.uri("callee"));
+    caller.wait_event("CALL_ESTABLISHED", SOON);
+    support::wait_for(SOON, "the notice", || site.events("notice.completed") == 1);
+    caller.press('1');
+    for phone in [&mut desk, &mut pocket] {
+        phone.wait_event("CALL_INCOMING", SOON);
+    }
+    pocket.answer();
+    pocket.wait_event("CALL_ESTABLISHED", SOON);
+    desk.wait_event("CALL_CLOSED", SOON);
+    talk();
+    hang_up(&mut caller, &mut pocket);
+    assert_talked(&caller, &pocket);
+    support::wait_for(SOON, "the recording", || site.sealed() == 1);
 }
 
 #[test]

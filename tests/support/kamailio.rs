@@ -68,11 +68,18 @@ impl Kamailio {
 
     /// Registers a telephone at `contact` under this user, in place of all others.
     pub fn register(&self, user: &str, contact: &str) {
+        self.register_all(user, &[contact]);
+    }
+
+    /// Registers several telephones, which are called together, in place of all others.
+    pub fn register_all(&self, user: &str, contacts: &[&str]) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time-out");
         let (here, there) = (socket.local_addr().expect("bound"), self.addr);
         let mut number = 0;
-        for contact in ["*\r\nExpires: 0", &format!("<{contact}>\r\nExpires: 600")] {
+        let contacts: Vec<String> = contacts.iter().map(|uri| format!("<{uri}>")).collect();
+        let contacts = format!("{}\r\nExpires: 600", contacts.join(", "));
+        for contact in ["*\r\nExpires: 0", &contacts] {
             wait_for(Duration::from_secs(10), "kamailio registers a telephone", || {
                 number += 1;
                 let request = format!(
