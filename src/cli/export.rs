@@ -19,7 +19,7 @@ use crate::cli::{note, show, when};
 use crate::config::Config;
 use crate::control::ExportNote;
 use crate::export::{Format, Span, Summary, sample_rate, write_wav};
-use crate::ids::{Leg, RecordingId, StreamId};
+use crate::ids::{Leg, StreamId};
 use crate::keys::FileKeyStore;
 
 #[derive(Debug, clap::Args)]
