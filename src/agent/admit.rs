@@ -246,6 +246,7 @@ impl Core {
             rtp: SocketAddr::new(advertised, ports.rtp().port()),
             rtcp: SocketAddr::new(advertised, ports.rtcp().port()),
             locale,
+            record: None,
         })
     }
 

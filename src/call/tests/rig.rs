@@ -14,6 +14,7 @@ use crate::call::message::{
     Transport,
 };
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
+use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
     AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
@@ -72,6 +73,25 @@ impl Rig {
     pub(super) fn not_durable(&mut self, leg: Leg) -> &mut Self {
         let number = self.decided.get(&leg).copied().unwrap_or_default();
         self.feed(Input::NotDurable { leg, number })
+    }
+
+    /// Every decision that is to be made durable is; what comes of it is in `out`.
+    pub(super) fn durable(&mut self) -> &mut Self {
+        let decisions: Vec<Decision> = std::mem::take(&mut self.out)
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Commit(decision) => Some(decision),
+                _ => None,
+            })
+            .collect();
+        let mut out = Vec::new();
+        for decision in decisions {
+            let evidence = Digest::of(decision.facts().leg.to_string().as_bytes());
+            self.feed(Input::Durable(Receipt::assumed(decision, evidence)));
+            out.append(&mut self.out);
+        }
+        self.out = out;
+        self
     }
 
     /// Lets time pass up to the next deadline within `limit`, and ticks there.
@@ -287,6 +307,7 @@ pub(super) fn side(tag: &str, port: u16) -> Side {
         rtp: ([127, 0, 0, 1], port).into(),
         rtcp: ([127, 0, 0, 1], port + 1).into(),
         locale: "en-US".into(),
+        record: None,
     }
 }
 
