@@ -290,6 +290,15 @@ impl LegStream {
                 tally.recorded += 1;
                 return None;
             }
+            Appended::Masked => {
+                tally.recorded += 1;
+                tally.masked += 1;
+                return None;
+            }
+            Appended::Paused => {
+                tally.paused += 1;
+                return None;
+            }
             Appended::Gap(_) => {
                 tally.not_recorded += 1;
                 return None;

@@ -8,8 +8,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::codec::Law;
 use crate::ids::{Digest, PartyRef, StreamId};
 use crate::keys::DataKey;
+use crate::rtp::Codec;
 use crate::segment::format::aead::Seed;
 use crate::segment::format::rtpdump::Preamble;
 use crate::segment::format::{
@@ -40,8 +42,14 @@ pub struct StreamStart {
 pub enum Appended {
     /// It is in the segment.
     Written,
+    /// It is in the segment, with silence in place of what it carries: that was a key's tone, or
+    /// may have been the end of one.
+    Masked,
     /// It is not written, and counted into a gap of the manifest. The next one may be.
     Gap(GapReason),
+    /// It is not written, because the recording is paused: part of a gap that ends with the next
+    /// packet that is written. The writer goes on waiting for that.
+    Paused,
     /// The grant is dead. Neither this packet nor any other is written any more: finish the
     /// writer, or drop it.
     Refused,
@@ -84,7 +92,15 @@ pub(super) struct StreamWriter<S: SegmentSink> {
     gaps: Vec<Gap>,
     packets: u64,
     dropped: u64,
+    pause: Option<Pause>,
     storage: Storage,
+}
+
+/// A pause that has not ended.
+struct Pause {
+    from: Timestamp,
+    /// Packets that came since.
+    packets: u64,
 }
 
 /// Whether chunks can still be stored.
@@ -104,6 +120,7 @@ struct OpenSegment {
     /// The payload type of its audio, once there is some.
     audio: Option<u8>,
     packets: u64,
+    masked: u64,
     /// Packets that are whole in finished chunks.
     closed: u64,
     ends: Timestamp,
@@ -139,6 +156,7 @@ impl<S: SegmentSink> StreamWriter<S> {
             gaps: Vec::new(),
             packets: 0,
             dropped: 0,
+            pause: None,
             storage: Storage::Open,
         }
     }
@@ -149,6 +167,7 @@ impl<S: SegmentSink> StreamWriter<S> {
         payload_type: u8,
         arrival: Timestamp,
     ) -> Appended {
+        self.end_pause(arrival);
         if self.storage == Storage::Failed {
             self.drop_one();
             return Appended::Failed;
@@ -195,6 +214,46 @@ impl<S: SegmentSink> StreamWriter<S> {
         Appended::Written
     }
 
+    /// Nothing is written from `at` on, until the next packet that is appended.
+    pub(super) fn begin_pause(&mut self, at: Timestamp) {
+        self.pause.get_or_insert(Pause { from: at, packets: 0 });
+    }
+
+    /// A packet came that is not written because of a pause. It is neither lost nor dropped:
+    /// nobody wanted it.
+    pub(super) fn pass_over(&mut self, arrival: Timestamp) -> Appended {
+        let pause = self.pause.get_or_insert(Pause { from: arrival, packets: 0 });
+        pause.packets += 1;
+        Appended::Paused
+    }
+
+    fn end_pause(&mut self, at: Timestamp) {
+        if let Some(Pause { from, packets }) = self.pause.take() {
+            self.note(Gap { reason: GapReason::Paused, from, to: at.max(from), packets });
+        }
+    }
+
+    /// Which law of G.711 a payload type is.
+    pub(super) fn law(&self, payload_type: u8) -> Option<Law> {
+        self.accepted.law(payload_type)
+    }
+
+    /// Puts silence in the place of what the last packet carries, so far as that is not in a
+    /// finished chunk: `length` bytes, which end `behind` bytes before the packet does.
+    pub(super) fn silence_last(&mut self, length: usize, behind: usize, silence: u8) {
+        if let Some(open) = &mut self.open {
+            open.encoder.silence_last(length, behind, silence);
+            open.masked += 1;
+        }
+    }
+
+    /// The packet that was just written is a masked one.
+    pub(super) fn count_masked(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.masked += 1;
+        }
+    }
+
     pub(super) fn mark_gap(&mut self, reason: GapReason, from: Timestamp, to: Timestamp) {
         self.note(Gap { reason, from, to: to.max(from), packets: 0 });
     }
@@ -212,6 +271,7 @@ impl<S: SegmentSink> StreamWriter<S> {
     }
 
     pub(super) fn finish(mut self, at: Timestamp) -> Finished {
+        self.end_pause(at);
         self.end_segment(Ending::Sealed, Some(at));
         Finished { segments: self.next, packets: self.packets, dropped: self.dropped }
     }
@@ -254,6 +314,7 @@ impl<S: SegmentSink> StreamWriter<S> {
             kept: None,
             audio: None,
             packets: 0,
+            masked: 0,
             closed: 0,
             ends: arrival.plus(self.start.segment),
             stale: Stale::No,
@@ -262,7 +323,7 @@ impl<S: SegmentSink> StreamWriter<S> {
 
     fn end_segment(&mut self, ending: Ending, at: Option<Timestamp>) {
         let Some(open) = self.open.take() else { return };
-        let OpenSegment { head, encoder, kept, packets, closed, .. } = open;
+        let OpenSegment { head, encoder, kept, packets, masked, closed, .. } = open;
         let last_arrival = encoder.last_arrival();
         let closed_until = encoder.closed_until();
         let last = match ending {
@@ -273,11 +334,12 @@ impl<S: SegmentSink> StreamWriter<S> {
         let tail = match last {
             Some(_) => {
                 let end = at.map_or(last_arrival, |at| at.max(last_arrival));
-                SegmentTail { kept, last, end, packets, gaps }
+                SegmentTail { kept, last, end, packets, masked, gaps }
             }
             None => {
                 let end = closed_until.unwrap_or(head.start);
-                SegmentTail { kept, last, end, packets: closed, gaps }
+                let masked = masked.min(closed);
+                SegmentTail { kept, last, end, packets: closed, masked, gaps }
             }
         };
         self.sink.end(&head, tail);
@@ -318,7 +380,8 @@ impl<S: SegmentSink> StreamWriter<S> {
     fn note(&mut self, gap: Gap) {
         let full = self.gaps.len() >= MOST_GAPS;
         let continues = |known: &&mut Gap| {
-            let close = known.packets > 0 && gap.packets > 0;
+            let counted = known.packets > 0 && gap.packets > 0;
+            let close = counted && gap.reason != GapReason::Paused;
             known.reason == gap.reason && (full || close && gap.from.since(known.to) <= SAME_GAP)
         };
         let known = match self.gaps.iter_mut().rev().find(continues) {
@@ -355,16 +418,21 @@ enum Refusal {
 struct PayloadTypes {
     known: u128,
     audio: u128,
+    mu_law: u128,
+    a_law: u128,
 }
 
 impl PayloadTypes {
     fn of(codecs: &Codecs) -> Self {
-        let mut types = Self { known: 0, audio: 0 };
+        let mut types = Self { known: 0, audio: 0, mu_law: 0, a_law: 0 };
         for (payload_type, codec) in codecs.iter() {
             let bit = Self::bit(payload_type);
             types.known |= bit;
-            if codec.audio().is_some() {
-                types.audio |= bit;
+            types.audio |= if codec.audio().is_some() { bit } else { 0 };
+            match codec.audio() {
+                Some(Codec::Pcmu) => types.mu_law |= bit,
+                Some(Codec::Pcma) => types.a_law |= bit,
+                _ => {}
             }
         }
         types
@@ -376,6 +444,12 @@ impl PayloadTypes {
 
     fn audio(&self, payload_type: u8) -> bool {
         self.audio & Self::bit(payload_type) != 0
+    }
+
+    fn law(&self, payload_type: u8) -> Option<Law> {
+        let bit = Self::bit(payload_type);
+        let laws = [(self.mu_law, Law::Mu), (self.a_law, Law::A)];
+        laws.into_iter().find(|(types, _)| types & bit != 0).map(|(_, law)| law)
     }
 
     fn bit(payload_type: u8) -> u128 {
@@ -532,6 +606,63 @@ mod tests {
             memory.segment(0).tail.unwrap().gaps,
             [pause(at(20), at(5020)), pause(at(5040), at(6000))]
         );
+    }
+
+    #[test]
+    fn a_pause_is_a_gap_from_its_first_moment_to_the_next_packet_that_is_written() {
+        let memory = Memory::default();
+        let mut writer = writer(memory.clone());
+        talk(&mut writer, 0, 50);
+        writer.begin_pause(at(1000));
+        for n in 1..=100 {
+            assert_eq!(writer.pass_over(at(1000 + 20 * n)), Appended::Paused);
+        }
+        talk(&mut writer, 3040, 1);
+        // Soon after, but not the same one. Nobody said when it began: its first packet did.
+        assert_eq!(writer.pass_over(at(3060)), Appended::Paused);
+        talk(&mut writer, 3080, 1);
+        writer.begin_pause(at(3100));
+        let finished = writer.finish(at(4000));
+        assert_eq!((finished.packets, finished.dropped), (52, 0), "nothing is lost");
+        assert_eq!(memory.with(|contents| contents.dropped), 0);
+        let tail = memory.segment(0).tail.unwrap();
+        let pause = |from, to, packets| Gap { reason: GapReason::Paused, from, to, packets };
+        assert_eq!(
+            tail.gaps,
+            [
+                pause(at(1000), at(3040), 100),
+                pause(at(3060), at(3080), 1),
+                pause(at(3100), at(4000), 0)
+            ]
+        );
+        let (records, ended) = read_all(&*memory.segment(0).bytes, memory.segment(0).head.name);
+        ended.unwrap();
+        assert_eq!((records.len(), tail.end), (52, at(4000)));
+    }
+
+    #[test]
+    fn a_pause_longer_than_a_segment_is_in_the_one_that_it_began_in() {
+        let memory = Memory::default();
+        let mut writer = writer(memory.clone());
+        talk(&mut writer, 0, 50);
+        let _ = writer.pass_over(at(1000));
+        talk(&mut writer, 100_000, 10);
+        writer.finish(at(101_000));
+        assert_eq!(memory.count(), 2);
+        let gap = Gap { reason: GapReason::Paused, from: at(1000), to: at(100_000), packets: 1 };
+        assert_eq!(memory.segment(0).tail.unwrap().gaps, [gap]);
+        assert_eq!(memory.segment(1).head.start, at(100_000));
+    }
+
+    #[test]
+    fn a_stream_that_is_paused_before_its_first_packet_says_so_in_its_first_segment() {
+        let memory = Memory::default();
+        let mut writer = writer(memory.clone());
+        let _ = writer.pass_over(at(0));
+        talk(&mut writer, 500, 5);
+        writer.finish(at(600));
+        let gap = Gap { reason: GapReason::Paused, from: at(0), to: at(500), packets: 1 };
+        assert_eq!(memory.segment(0).tail.unwrap().gaps, [gap]);
     }
 
     #[test]
