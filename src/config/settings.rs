@@ -51,6 +51,8 @@ pub struct Media {
     pub workers: NonZeroUsize,
     /// A leg that sends no media for this long is reported as silent.
     pub silence_after: Duration,
+    /// Whether recordings hold the tones of keys as they are received.
+    pub keep_keys: bool,
 }
 
 /// `media.srtp`
