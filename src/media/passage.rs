@@ -4,7 +4,7 @@ use super::MediaReport;
 use super::bridge::Turn;
 use super::inbound::Admitted;
 use super::io::{BATCH, Outbound};
-use super::leg::{LegStream, Silence};
+use super::leg::LegStream;
 use crate::call::media::MediaEvent;
 use crate::ids::{CallId, Leg};
 use crate::rtp::RtpPacket;
@@ -42,8 +42,7 @@ impl Passage<'_> {
             else {
                 continue;
             };
-            if self.from.silence == Silence::Reported {
-                self.from.silence = Silence::Unreported;
+            if self.from.is_heard_again() {
                 self.report(MediaEvent::Heard { leg: self.leg }, turn);
             }
             if let (Some(to), Some(media)) = (self.to.as_deref_mut(), self.from.media())

@@ -156,7 +156,8 @@ fn granted() -> (Permission, Vec<Grant>, tempfile::TempDir) {
     });
     let policy = Arc::new(policy);
     let scope = policy.scope;
-    let mut machine = Permission::new(policy, clock::mint(), clock::mint(), parties.to_vec());
+    let (digest, call, recording) = (policy.digest(), clock::mint(), clock::mint());
+    let mut machine = Permission::new(policy, digest, call, recording, parties.to_vec());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut grants = Vec::new();
     let mut inputs = std::collections::VecDeque::from([Input::Begin]);
@@ -168,7 +169,9 @@ fn granted() -> (Permission, Vec<Grant>, tempfile::TempDir) {
                     let retention = Duration::from_secs(3600);
                     let recording = NewRecording { began: now.wall, scope, retention };
                     let key = WrappedKey { epoch: Epoch(1), bytes: [1; WrappedKey::LENGTH] };
-                    let permitted = decision.permits().map(|_| Permitted { recording, key });
+                    let codecs = "{}".to_owned();
+                    let permitted =
+                        decision.permits().map(|_| Permitted { recording, key, codecs });
                     let entry =
                         DecisionEntry { decision, number: None, permitted, events: Vec::new() };
                     inputs.push_back(Input::Durable(
