@@ -109,6 +109,8 @@ impl Source for Observer {
                 ("relayed", load(&media.relayed)),
                 ("played", load(&media.played)),
                 ("recorded", load(&media.recorded)),
+                ("masked", load(&media.masked)),
+                ("paused", load(&media.paused)),
             ],
             rtp_rejected: vec![
                 ("wrong_source", load(&media.wrong_source)),

@@ -284,6 +284,7 @@ fn media_config(config: &Config) -> MediaConfig {
         threads: media.workers.get(),
         latch: media.latch,
         silent_after: media.silence_after,
+        keep_keys: media.keep_keys,
         ..MediaConfig::default()
     }
 }
@@ -292,12 +293,12 @@ fn media_config(config: &Config) -> MediaConfig {
 /// the ends that its call comes to by itself.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// Finds every notice that a policy names, and has what its locales hear encoded.
+/// Finds every prompt that a call under a policy may say, and has what its locales hear encoded.
 pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptError> {
     let mut locales = BTreeSet::new();
     for policy in config.policies.values() {
         for locale in policy.locale.values() {
-            prompts.find(&policy.notice, locale)?;
+            prompts.check(&policy.notice, locale)?;
             locales.insert(locale);
         }
     }

@@ -183,6 +183,7 @@ fn segment(
         start,
         end,
         packets: PACKETS,
+        masked: 0,
         gaps: Vec::new(),
         bytes: length,
         sha256: Digest::of(&bytes),

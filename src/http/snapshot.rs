@@ -85,7 +85,8 @@ pub struct Snapshot {
     pub segments_sealed: u64,
     /// Bytes of segments written.
     pub segment_bytes: u64,
-    /// RTP packets, by what became of them: `received`, `relayed`, `played`, `recorded`.
+    /// RTP packets, by what became of them: `received`, `relayed`, `played`, `recorded`, of those
+    /// `masked` (silence in place of a key's tone), and `paused` (not recorded because of a pause).
     pub rtp_packets: Vec<(&'static str, u64)>,
     /// RTP packets that were not taken, by reason: `wrong_source`, `wrong_ssrc`, …
     pub rtp_rejected: Vec<(&'static str, u64)>,

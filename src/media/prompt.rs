@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
-use super::builtin::BUILTIN;
-use super::tone::{self, CADENCES, Cadence};
+use super::builtin::{BUILTIN, SAID};
+use super::tone::{self, BEEP, CADENCES, Cadence, WAITING};
 use super::wav::{self, Frames};
 use crate::ids::Digest;
 use crate::rtp::Codec;
@@ -35,6 +35,10 @@ struct Book {
     prompts: BTreeMap<String, BTreeMap<String, Arc<Clip>>>,
     /// In the order of [`CADENCES`].
     ringback: Vec<Arc<Clip>>,
+    waiting: Arc<Clip>,
+    beep: Arc<Clip>,
+    /// At 8 kHz.
+    beep_samples: Vec<i16>,
     codecs: Vec<Codec>,
     jobs: mpsc::Sender<Job>,
 }
@@ -157,14 +161,18 @@ impl PromptBook {
                 .map_err(|source| PromptError::Unreadable { path: path.clone(), source })?;
             insert(Clip::from_file(&path, &locale, &name, Cow::Owned(file))?);
         }
-        let ringback = CADENCES.iter().map(|cadence| Arc::new(Clip::from_tone(*cadence)));
+        let ringback = CADENCES.iter().map(|tone| Arc::new(Clip::from_tone("ringback", *tone)));
         let ringback = ringback.collect();
+        let waiting = Arc::new(Clip::from_tone("waiting", WAITING));
+        let beep = Arc::new(Clip::from_tone("beep", BEEP));
         let (jobs, work) = mpsc::channel();
         std::thread::Builder::new()
             .name("prompts".to_owned())
             .spawn(move || encode_all(&work))
             .map_err(PromptError::Thread)?;
-        Ok(Self { book: Arc::new(Book { prompts, ringback, codecs: codecs.to_vec(), jobs }) })
+        let (codecs, beep_samples) = (codecs.to_vec(), BEEP.samples());
+        let book = Book { prompts, ringback, waiting, beep, beep_samples, codecs, jobs };
+        Ok(Self { book: Arc::new(book) })
     }
 
     /// What would be played for this name and locale: the locale's own, else one of the same
@@ -181,11 +189,21 @@ impl PromptBook {
         })
     }
 
-    /// Every prompt that `locale` would hear, and its ringback, is encoded in the background: for
+    /// Finds everything that a call with this notice may say in `locale`.
+    ///
+    /// # Errors
+    ///
+    /// [`PromptError::Missing`] names the first file that would be needed.
+    pub fn check(&self, notice: &str, locale: &str) -> Result<(), PromptError> {
+        SAID.iter().chain([&notice]).try_for_each(|name| self.prompt(name, locale).map(drop))
+    }
+
+    /// Every prompt that `locale` would hear, and its tones, is encoded in the background: for
     /// the locales that policies name.
     pub fn warm(&self, locale: &str) {
         let prompts = self.book.prompts.keys().filter_map(|name| self.prompt(name, locale).ok());
-        let clips: Vec<_> = prompts.chain(self.ringback(locale)).collect();
+        let tones = self.ringback(locale).into_iter().chain([self.waiting(), self.beep()]);
+        let clips: Vec<_> = prompts.chain(tones).collect();
         for codec in &self.book.codecs {
             for clip in &clips {
                 self.ask(clip, *codec, Haste::InTime);
@@ -217,6 +235,21 @@ impl PromptBook {
     /// The ringback of a locale's country. There always is one.
     pub(super) fn ringback(&self, locale: &str) -> Option<&Arc<Clip>> {
         self.book.ringback.get(tone::cadence_of(locale))
+    }
+
+    /// The tone for who waits for the other party.
+    pub(super) fn waiting(&self) -> &Arc<Clip> {
+        &self.book.waiting
+    }
+
+    /// The tone of a recording.
+    pub(super) fn beep(&self) -> &Arc<Clip> {
+        &self.book.beep
+    }
+
+    /// The same as samples, mono at 8 kHz.
+    pub(super) fn beep_samples(&self) -> &[i16] {
+        &self.book.beep_samples
     }
 
     /// The frames of a sound in a codec, or when they will be there.
@@ -277,9 +310,9 @@ impl Clip {
         })
     }
 
-    fn from_tone(cadence: Cadence) -> Self {
+    fn from_tone(name: &str, cadence: Cadence) -> Self {
         Self {
-            name: "ringback".to_owned(),
+            name: name.to_owned(),
             locale: String::new(),
             sha256: Digest([0; 32]),
             total_ms: cadence.millis(),
