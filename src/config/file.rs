@@ -156,6 +156,8 @@ fn read(top: &mut Section<'_>) -> Config {
         shutdown: sections::shutdown(top.section("shutdown")),
         routes: route_table::read_all(top, &policies),
         policies: policies.by_name,
+        matching: policies.matching,
+        tokens: policies.tokens,
         data,
     }
 }

@@ -5,12 +5,15 @@ mod decision;
 pub mod evidence;
 mod grant;
 mod keypad;
+pub mod locale;
 pub mod machine;
 mod party;
 pub mod policy;
 mod prior;
+pub mod strictness;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 pub use decision::{
     Answer, Decision, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome,

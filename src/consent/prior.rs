@@ -1,6 +1,6 @@
 //! What is known of a party before anybody asks them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
 
@@ -29,7 +29,7 @@ pub struct TokenStated {
 }
 
 /// What a token states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stated {
     /// The party agreed.
