@@ -15,6 +15,7 @@ mod health;
 mod keeper;
 mod observe;
 mod outbox;
+mod prior;
 mod ready;
 mod recovery;
 mod reload;

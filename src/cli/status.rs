@@ -57,7 +57,7 @@ fn ask(config: &Config) -> Result<Status, Failure> {
     match control::ask(&config.control_socket(), Command::Status {}, PATIENCE)? {
         Reply::Status(status) => Ok(*status),
         Reply::Refused { message, .. } => Err(Failure::Unavailable(message)),
-        Reply::Draining(_) | Reply::Noted { .. } => {
+        _ => {
             Err(Failure::Failed("the agent answers something else".to_owned()))
         }
     }

@@ -125,9 +125,7 @@ mod tests {
     }
 
     fn names(chosen: &Chosen) -> Vec<(&str, Fits, Option<Criterion>)> {
-        let name = |c: &Candidate| (c.policy.name.clone(), c.fits, c.looser_by);
         assert_eq!(chosen.policy, chosen.candidates[0].policy);
-        let _ = name;
         chosen.candidates.iter().map(|c| (&*c.policy.name, c.fits, c.looser_by)).collect()
     }
 

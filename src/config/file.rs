@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use crate::config::document::{Document, Section};
 use crate::config::problem::{Problem, Problems, Wrong};
+use crate::config::token::TokenSource;
 use crate::config::{Config, policy, route_table, sections};
 use crate::ids::Token;
 
@@ -96,7 +98,28 @@ pub fn load(source: Source) -> Result<Loaded, Problems> {
         })?,
     };
     let (config, origins) = parse(&text, &source.to_string())?;
+    if let Source::File(path) = &source
+        && config.tokens.values().any(TokenSource::is_secret)
+    {
+        refuse_open(path)?;
+    }
     Ok(Loaded { config, source, origins })
+}
+
+/// Refuses a file that holds a shared key and that everybody may read.
+fn refuse_open(path: &Path) -> Result<(), Problems> {
+    let mode = std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o7777);
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Problems(vec![Problem {
+        file: shown.to_string(),
+        at: None,
+        key: "policy.token.keys".to_owned(),
+        what: format!("a shared key (hmac) stands in a file that is open to all (mode {mode:04o})"),
+        remedy: format!("run `chmod 640 {shown}`, or write hmac_file in place of hmac"),
+    }]))
 }
 
 /// Parses a configuration. `name` is what problems call the file.
