@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::call::message::Incoming;
-use crate::catalog::{Catalog, Change, CommitError, ListedParty, QueryError};
+use crate::catalog::{Catalog, Change, CommitError, ListedParty, MAX_REASON_BYTES, QueryError};
 use crate::clock;
 use crate::config::{BadKeyFile, Config};
 use crate::consent::policy::{Gate, Policy};
@@ -14,9 +14,6 @@ use crate::control::{ListChange, ListReply, ListStep};
 use crate::ids::PartyRef;
 use crate::keys::{self, KeyFolderError, ReferenceKey};
 use crate::number::PartyNumber;
-
-/// The longest reason and the longest name of an actor that the list takes, in bytes.
-const LONGEST: usize = 1000;
 
 /// What is known of parties beforehand. One for the whole agent.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ pub(super) enum ListError {
     #[error("this names nobody: write a number such as +4930123456, an extension or a SIP URI")]
     Nobody,
     /// It says too much.
-    #[error("the reason is too long: write at most {LONGEST} bytes")]
+    #[error("the reason is too long: write at most {MAX_REASON_BYTES} bytes")]
     TooLong,
     /// It cannot be stored.
     #[error(transparent)]
@@ -113,7 +110,7 @@ impl PriorBook {
     ) -> Result<ListReply, ListError> {
         let (party_ref, listed, change) = match change.step {
             ListStep::Add { number, reason } => {
-                if reason.len() > LONGEST || change.actor.len() > LONGEST {
+                if reason.len().max(change.actor.len()) > MAX_REASON_BYTES {
                     return Err(ListError::TooLong);
                 }
                 let number = PartyNumber::parse(number.expose()).ok_or(ListError::Nobody)?;

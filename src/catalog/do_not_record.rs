@@ -12,6 +12,9 @@ use crate::keys::ReferenceKey;
 use crate::number::PartyNumber;
 use crate::time::Timestamp;
 
+/// The longest reason, and the longest name of whoever states it.
+pub const MAX_REASON_BYTES: usize = 1000;
+
 /// A party on the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListedParty {

@@ -2,6 +2,7 @@
 
 mod call;
 mod machine;
+mod values;
 
 use serde::Serialize;
 
