@@ -37,6 +37,16 @@ macro_rules! uuid_id {
     };
 }
 
+impl RecordingId {
+    /// The identifier of the recording that follows this one in the same call: permission was
+    /// taken back and given again. One higher, so that a machine without randomness can name it;
+    /// 62 random bits keep it apart from those of other calls.
+    #[must_use]
+    pub fn successor(self) -> Self {
+        Self(Uuid::from_u128(self.0.as_u128().wrapping_add(1)))
+    }
+}
+
 uuid_id! {
     /// One call as Assent sees it: both legs, from the INVITE to the last BYE. The
     /// `correlationid` of every event of the call.

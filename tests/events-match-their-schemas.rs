@@ -139,6 +139,7 @@ fn decided(answer: Answer, outcome: Outcome, gate: Gate, basis: Basis) -> Draft 
         notices: vec![],
         answer,
         outcome,
+        ends: None,
         time: AT,
     };
     let evidence = EvidenceId(Uuid::from_u128(3));

@@ -59,6 +59,7 @@ fn facts(n: u64) -> DecisionFacts {
         }],
         answer,
         outcome,
+        ends: None,
         time,
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
-use crate::agent::keeper::{Keeper, Permits};
+use crate::agent::keeper::{Decided, Keeper, Permits};
 use crate::agent::prior::PriorBook;
 use crate::agent::scribe::Scribe;
 use crate::agent::tell::Known;
@@ -36,7 +36,7 @@ pub(super) enum Inward {
     /// From the media threads.
     Media(CallId, MediaReport),
     /// A decision is durable, or is not and never will be.
-    Decided { call: CallId, leg: Leg, receipt: Option<Receipt<Decision>> },
+    Decided(Decided, Option<Receipt<Decision>>),
     /// A permission became durable when nobody waited for it any more.
     Unclaimed { call: CallId, recording: RecordingId },
     /// From the segment store.
@@ -170,14 +170,14 @@ impl Core {
                 self.feed(call, Input::MediaLost);
                 self.keeper.media_closed(call);
             }
-            Inward::Decided { call, leg, receipt } => {
+            Inward::Decided(Decided { call, leg, number, recording }, receipt) => {
                 let permits = receipt.as_ref().is_some_and(|it| it.value().permits().is_some());
                 let input = match receipt {
                     Some(receipt) => Input::Durable(receipt),
-                    None => Input::NotDurable { leg },
+                    None => Input::NotDurable { leg, number },
                 };
                 self.feed(call, input);
-                self.keeper.decided(call, if permits { Permits::Yes } else { Permits::No });
+                self.keeper.decided(recording, if permits { Permits::Yes } else { Permits::No });
             }
             Inward::Unclaimed { call, recording } => self.keeper.unclaimed(call, recording),
             Inward::Stored(report) => self.keeper.stored(report),
@@ -319,6 +319,8 @@ impl Core {
                         self.media.record(id, leg, writer);
                     }
                 }
+                Output::Release { leg } => self.media.stop_recording(id, leg),
+                Output::EndRecording { recording } => self.keeper.over(recording),
                 Output::Tell(fact) => self.tell(id, &fact),
                 Output::Over => return self.remove(id),
             }
@@ -396,6 +398,8 @@ fn log(call: CallId, fact: &Fact) {
             let NoticeEnd { played_ms, total_ms, packets, completed } = NoticeEnd::of(notice);
             tracing::info!(%call, %leg, played_ms, total_ms, packets, completed, "notice ended");
         }
+        Fact::Paused { recording, by } => tracing::info!(%call, %recording, ?by, "paused"),
+        Fact::Resumed { recording, by } => tracing::info!(%call, %recording, ?by, "resumed"),
         Fact::Blocked { why } => tracing::info!(%call, ?why, "not recorded"),
         Fact::Bridged { codec } => tracing::info!(%call, codec = codec.name(), "bridged"),
         Fact::Ended { cause, .. } => {

@@ -1,9 +1,10 @@
 //! Recordings in progress: from a decision on its way to the disk to the sealed recording.
 //!
-//! A recording ends when its call's media is closed, no decision of it is under way and the store
-//! has reported everything of every stream.
+//! A recording ends when nothing more may be written to it, no decision about it is under way and
+//! the store has reported everything of every stream. A call may have several, one after another:
+//! permission was taken back and given again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +12,22 @@ use tokio::sync::mpsc;
 
 use crate::agent::core::Inward;
 use crate::agent::counters::Counters;
+use crate::agent::keeping::{Keeping, Stream, Writing, gaps_of, sealed_event};
 use crate::agent::scribe::{Scribe, Told};
-use crate::agent::tell::{Known, millis};
-use crate::catalog::{Change, CommitError, DecisionEntry, NewRecording, Permitted};
+use crate::agent::tell::Known;
+use crate::catalog::{Change, CommitError, DecisionEntry, Permitted};
 use crate::clock;
 use crate::consent::policy::Policy;
-use crate::consent::{Decision, Grant};
+use crate::consent::{Decision, DecisionNumber, Grant};
 use crate::event::{
-    BlockReason, Draft, FailReason, GapReason, GapSpan, RecordedStream, RecordingBlocked,
-    RecordingFailed, RecordingSealed, RecordingStarted, SealResult, SealedStream, SegmentEnd,
-    SegmentLocation, SegmentSealed, Word,
+    BlockReason, Draft, FailReason, GapReason, GapSpan, RecordingBlocked, RecordingFailed,
+    SealResult, Word,
 };
 use crate::ids::{CallId, Leg, PartyRef, RecordingId, StreamIndex};
-use crate::keys::{DataKey, KeyStore};
+use crate::keys::{KeyError, KeyStore};
 use crate::number::PartyNumber;
 use crate::rtp::LegMedia;
-use crate::segment::format::{self, Codecs, SegmentState};
+use crate::segment::format::{Codecs, SegmentState};
 use crate::segment::{
     FailedSegment, SealedSegment, SegmentStore, SegmentWriter, StoreError, StoreReport, StoreSink,
     StreamStart,
@@ -43,47 +44,14 @@ pub(super) struct Keeper {
     scribe: Scribe,
     counters: Arc<Counters>,
     segment: Duration,
-    keeping: HashMap<CallId, Keeping>,
-    calls: HashMap<RecordingId, CallId>,
+    calls: HashMap<CallId, Expected>,
+    keeping: HashMap<RecordingId, Keeping>,
 }
 
-/// A call that is recorded, or may yet be.
-struct Keeping {
-    call: CallId,
-    recording: RecordingId,
+/// A call that may be recorded.
+struct Expected {
     policy: Arc<Policy>,
     parties: Vec<(Leg, PartyRef)>,
-    /// Keys of streams whose decision is under way or durable and whose writer is not open yet.
-    keys: BTreeMap<Leg, DataKey>,
-    deciding: u32,
-    /// Permissions that are durable: the catalog has a row of the recording.
-    permitted: u32,
-    began: Option<Timestamp>,
-    started: Option<Timestamp>,
-    ended: Option<Timestamp>,
-    open: u32,
-    streams: BTreeMap<StreamIndex, Stream>,
-    gaps: Vec<GapSpan>,
-    failed: Option<FailReason>,
-    result: SealResult,
-    /// Streams whose storage failed, and since when nothing of them is written.
-    broken: Vec<(StreamIndex, Timestamp)>,
-    media: MediaState,
-}
-
-/// What has been written of one stream.
-#[derive(Default)]
-struct Stream {
-    codecs: Vec<Word>,
-    segments: u32,
-    packets: u64,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MediaState {
-    Open,
-    Closed,
 }
 
 impl Keeper {
@@ -95,35 +63,13 @@ impl Keeper {
         segment: Duration,
     ) -> Self {
         let (keeping, calls) = (HashMap::new(), HashMap::new());
-        Self { store, keys, scribe, counters, segment, keeping, calls }
+        Self { store, keys, scribe, counters, segment, calls, keeping }
     }
 
     /// A call has arrived that may be recorded.
     pub(super) fn expect(&mut self, known: &Known, policy: &Arc<Policy>) {
         let parties = known.parties.iter().map(|party| (party.leg, party.party_ref)).collect();
-        self.calls.insert(known.recording, known.call);
-        self.keeping.insert(
-            known.call,
-            Keeping {
-                call: known.call,
-                recording: known.recording,
-                policy: Arc::clone(policy),
-                parties,
-                keys: BTreeMap::new(),
-                deciding: 0,
-                permitted: 0,
-                began: None,
-                started: None,
-                ended: None,
-                open: 0,
-                streams: BTreeMap::new(),
-                gaps: Vec::new(),
-                failed: None,
-                result: SealResult::Complete,
-                broken: Vec::new(),
-                media: MediaState::Open,
-            },
-        );
+        self.calls.insert(known.call, Expected { policy: Arc::clone(policy), parties });
     }
 
     /// Sends a decision to the disk. The answer reaches the core as [`Inward::Decided`].
@@ -134,32 +80,19 @@ impl Keeper {
         decision: Decision,
         number: Option<PartyNumber>,
     ) {
-        let leg = decision.facts().leg;
+        let (about, facts) = (Decided::about(call, &decision), decision.facts());
+        let (leg, outcome) = (about.leg, facts.outcome);
         let answer = inward.clone();
         let decided = move |receipt| {
-            let _ = answer.send(Inward::Decided { call, leg, receipt });
+            let _ = answer.send(Inward::Decided(about, receipt));
         };
-        let keeping = self.keeping.get_mut(&call);
-        let permitted = match (decision.permits(), keeping) {
-            (None, keeping) => {
-                if let Some(keeping) = keeping {
-                    keeping.deciding += 1;
-                }
-                None
-            }
-            (Some(_), None) => return decided(None),
-            (Some(_), Some(keeping)) => {
-                keeping.deciding += 1;
-                match keeping.new_key(leg, &*self.keys) {
-                    Ok(permitted) => Some(permitted),
-                    Err(why) => {
-                        tracing::error!(%call, %leg, %why, "no data key: nothing is recorded");
-                        return decided(None);
-                    }
-                }
+        let permitted = match self.prepare(&decision, call) {
+            Ok(permitted) => permitted,
+            Err(why) => {
+                tracing::error!(%call, %leg, %why, "nothing is recorded");
+                return decided(None);
             }
         };
-        let outcome = decision.facts().outcome;
         tracing::info!(%call, %leg, ?outcome, "decided");
         let entry = DecisionEntry { decision, number, permitted, events: Vec::new() };
         let receipt = self.scribe.decide(entry);
@@ -182,20 +115,42 @@ impl Keeper {
         });
     }
 
+    /// Counts a decision in, and makes the key of the stream that it permits.
+    fn prepare(&mut self, decision: &Decision, call: CallId) -> Result<Option<Permitted>, NoKey> {
+        let facts = decision.facts();
+        let recording = facts.recording;
+        if decision.permits().is_none() {
+            if let Some(keeping) = self.keeping.get_mut(&recording) {
+                keeping.deciding += 1;
+                if facts.ends.is_some() {
+                    keeping.result = SealResult::Withdrawn;
+                }
+            }
+            return Ok(None);
+        }
+        let expected = self.calls.get(&call).ok_or(NoKey::Ended)?;
+        let keeping = self.keeping.entry(recording).or_insert_with(|| {
+            let parties = expected.parties.clone();
+            Keeping::new(call, recording, Arc::clone(&expected.policy), parties)
+        });
+        keeping.deciding += 1;
+        Ok(Some(keeping.new_key(facts.leg, &*self.keys)?))
+    }
+
     /// A decision has come back.
-    pub(super) fn decided(&mut self, call: CallId, permits: Permits) {
-        let Some(keeping) = self.keeping.get_mut(&call) else { return };
+    pub(super) fn decided(&mut self, recording: RecordingId, permits: Permits) {
+        let Some(keeping) = self.keeping.get_mut(&recording) else { return };
         keeping.deciding = keeping.deciding.saturating_sub(1);
         if permits == Permits::Yes {
             keeping.permitted += 1;
         }
-        self.seal_if_complete(call);
+        self.seal_if_complete(recording);
     }
 
     /// A permission became durable too late: nothing is written of it.
     pub(super) fn unclaimed(&mut self, call: CallId, recording: RecordingId) {
-        match self.keeping.get_mut(&call) {
-            // It ends with the call.
+        match self.keeping.get_mut(&recording) {
+            // It ends with its recording.
             Some(keeping) => keeping.permitted += 1,
             None => self.scribe.tell(too_late(call, recording)),
         }
@@ -209,7 +164,7 @@ impl Keeper {
         grant: Grant,
         media: &LegMedia,
     ) -> Option<SegmentWriter<StoreSink>> {
-        let keeping = self.keeping.get_mut(&call)?;
+        let keeping = self.keeping.get_mut(&grant.stream().recording)?;
         let key = keeping.keys.remove(&leg)?;
         let party_ref = keeping.party(leg);
         let at = clock::wall();
@@ -243,13 +198,26 @@ impl Keeper {
         Some(writer)
     }
 
+    /// Every permission for a recording has ended, although its call goes on.
+    pub(super) fn over(&mut self, recording: RecordingId) {
+        if let Some(keeping) = self.keeping.get_mut(&recording) {
+            keeping.is_over();
+        }
+        self.seal_if_complete(recording);
+    }
+
     /// The call's media is closed: every writer has been finished.
     pub(super) fn media_closed(&mut self, call: CallId) {
-        if let Some(keeping) = self.keeping.get_mut(&call) {
-            keeping.media = MediaState::Closed;
-            keeping.ended.get_or_insert_with(clock::wall);
+        self.calls.remove(&call);
+        let of_call: Vec<RecordingId> = self
+            .keeping
+            .values()
+            .filter(|keeping| keeping.call == call)
+            .map(|keeping| keeping.recording)
+            .collect();
+        for recording in of_call {
+            self.over(recording);
         }
-        self.seal_if_complete(call);
     }
 
     /// The store has something to tell.
@@ -261,25 +229,24 @@ impl Keeper {
                 tracing::error!(%error, "recordings could not be synced to the disk");
             }
             StoreReport::Closed { stream } => {
-                let Some(call) = self.calls.get(&stream.recording).copied() else { return };
-                if let Some(keeping) = self.keeping.get_mut(&call) {
+                if let Some(keeping) = self.keeping.get_mut(&stream.recording) {
                     keeping.open = keeping.open.saturating_sub(1);
                 }
-                self.seal_if_complete(call);
+                self.seal_if_complete(stream.recording);
             }
         }
     }
 
-    /// How many calls are recorded or may yet be.
+    /// How many calls may be recorded, and recordings of calls that are over are being sealed.
     pub(super) fn len(&self) -> usize {
-        self.keeping.len()
+        let sealing = |keeping: &&Keeping| !self.calls.contains_key(&keeping.call);
+        self.calls.len() + self.keeping.values().filter(sealing).count()
     }
 
     fn segment_sealed(&mut self, segment: &SealedSegment) {
         let manifest = &segment.manifest.manifest;
-        let Some(call) = self.calls.get(&manifest.recording).copied() else { return };
-        let Some(keeping) = self.keeping.get_mut(&call) else { return };
-        let Some(sealed) = sealed_event(call, segment) else { return };
+        let Some(keeping) = self.keeping.get_mut(&manifest.recording) else { return };
+        let Some(sealed) = sealed_event(keeping.call, segment) else { return };
         let stream = keeping.streams.entry(manifest.stream).or_default();
         stream.segments += 1;
         stream.packets += manifest.packets;
@@ -306,8 +273,8 @@ impl Keeper {
 
     fn segment_failed(&mut self, segment: &FailedSegment) {
         let recording = segment.name.stream.recording;
-        let Some(call) = self.calls.get(&recording).copied() else { return };
-        let Some(keeping) = self.keeping.get_mut(&call) else { return };
+        let Some(keeping) = self.keeping.get_mut(&recording) else { return };
+        let call = keeping.call;
         tracing::error!(%call, %recording, error = %segment.error, "a recording has failed");
         let reason = match segment.error {
             StoreError::NoSpace { .. } => FailReason::DiskFull,
@@ -317,16 +284,15 @@ impl Keeper {
         keeping.broken.push((segment.name.stream.index, clock::wall()));
     }
 
-    fn seal_if_complete(&mut self, call: CallId) {
-        let complete = self.keeping.get(&call).is_some_and(|keeping| {
-            keeping.media == MediaState::Closed && keeping.deciding == 0 && keeping.open == 0
+    fn seal_if_complete(&mut self, recording: RecordingId) {
+        let complete = self.keeping.get(&recording).is_some_and(|keeping| {
+            keeping.writing == Writing::Over && keeping.deciding == 0 && keeping.open == 0
         });
         if !complete {
             return;
         }
-        let Some(keeping) = self.keeping.remove(&call) else { return };
-        self.calls.remove(&keeping.recording);
-        let (at, recording) = (clock::wall(), keeping.recording);
+        let Some(keeping) = self.keeping.remove(&recording) else { return };
+        let (at, call) = (clock::wall(), keeping.call);
         if keeping.permitted == 0 {
             return;
         }
@@ -364,6 +330,32 @@ impl Keeper {
     }
 }
 
+/// Which decision an answer is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    pub(super) call: CallId,
+    pub(super) leg: Leg,
+    pub(super) number: DecisionNumber,
+    pub(super) recording: RecordingId,
+}
+
+impl Decided {
+    fn about(call: CallId, decision: &Decision) -> Self {
+        let facts = decision.facts();
+        let (leg, recording) = (facts.leg, facts.recording);
+        Self { call, leg, number: decision.number(), recording }
+    }
+}
+
+/// Why a stream that is permitted has no key.
+#[derive(Debug, thiserror::Error)]
+enum NoKey {
+    #[error("the call has ended")]
+    Ended,
+    #[error("there is no data key: {0}")]
+    Key(#[from] KeyError),
+}
+
 /// Whether a decision that came back permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permits {
@@ -371,118 +363,7 @@ pub(super) enum Permits {
     No,
 }
 
-impl Keeping {
-    fn new_key(
-        &mut self,
-        leg: Leg,
-        keys: &dyn KeyStore,
-    ) -> Result<Permitted, crate::keys::KeyError> {
-        let key = DataKey::generate()?;
-        let wrapped = keys.wrap(&key)?;
-        self.keys.insert(leg, key);
-        let began = *self.began.get_or_insert_with(clock::wall);
-        let recording =
-            NewRecording { began, scope: self.policy.scope, retention: self.policy.retention };
-        Ok(Permitted { recording, key: wrapped })
-    }
-
-    fn party(&self, leg: Leg) -> Option<PartyRef> {
-        self.parties.iter().find(|(known, _)| *known == leg).map(|(_, party)| *party)
-    }
-
-    fn started_event(&self, at: Timestamp, first: Leg, media: &LegMedia) -> RecordingStarted {
-        let permitted = |leg: Leg| leg == first || self.keys.contains_key(&leg);
-        let streams = self
-            .parties
-            .iter()
-            .map(|(leg, party_ref)| RecordedStream {
-                stream: leg.stream(),
-                party_ref: permitted(*leg).then_some(*party_ref),
-                codecs: if *leg == first { vec![Word::new(media.codec.name())] } else { vec![] },
-            })
-            .collect();
-        RecordingStarted {
-            call: self.call,
-            recording: self.recording,
-            started: at,
-            streams,
-            expires_at: Some(at.plus(self.policy.retention)),
-        }
-    }
-
-    fn sealed_event(&self) -> RecordingSealed {
-        let ended = self.ended.unwrap_or_else(clock::wall);
-        let started = self.started.or(self.began).unwrap_or(ended);
-        let streams = self
-            .parties
-            .iter()
-            .map(|(leg, party_ref)| {
-                let written = self.streams.get(&leg.stream());
-                SealedStream {
-                    stream: leg.stream(),
-                    party_ref: written.map(|_| *party_ref),
-                    codecs: written.map(|stream| stream.codecs.clone()).unwrap_or_default(),
-                    segments: written.map_or(0, |stream| stream.segments),
-                    packets: written.map_or(0, |stream| stream.packets),
-                    bytes: written.map_or(0, |stream| stream.bytes),
-                }
-            })
-            .collect();
-        let sealed = RecordingSealed {
-            call: self.call,
-            recording: self.recording,
-            started,
-            ended,
-            duration_ms: millis(ended.since(started)),
-            result: self.result,
-            streams,
-            gaps: Vec::new(),
-            gap_count: 0,
-            expires_at: Some(ended.plus(self.policy.retention)),
-        };
-        sealed.with_gaps(self.gaps.iter().copied())
-    }
-}
-
 fn too_late(call: CallId, recording: RecordingId) -> Told {
     let failed = RecordingFailed { call, recording, stream: None, reason: FailReason::Catalog };
     Told::change(Change::Failed { recording: failed, at: clock::wall() }, failed)
-}
-
-/// The event for a segment on the disk; `None` for one whose names do not fit, which ours do.
-pub(super) fn sealed_event(call: CallId, segment: &SealedSegment) -> Option<SegmentSealed> {
-    let manifest = &segment.manifest.manifest;
-    Some(SegmentSealed {
-        call,
-        recording: manifest.recording,
-        stream: manifest.stream,
-        index: manifest.segment,
-        start: manifest.start,
-        end: manifest.end,
-        bytes: manifest.bytes,
-        sha256: manifest.sha256,
-        key: manifest.key_id.to_string().parse().ok()?,
-        location: SegmentLocation::parse(&segment.location)?,
-        result: match manifest.state {
-            SegmentState::Sealed => SegmentEnd::Complete,
-            SegmentState::Truncated => SegmentEnd::Truncated,
-        },
-    })
-}
-
-/// A manifest's gaps, as events name them.
-pub(super) fn gaps_of(manifest: &format::Manifest) -> Vec<GapSpan> {
-    let span = |gap: &format::Gap| GapSpan {
-        stream: manifest.stream,
-        start: gap.from,
-        end: gap.to,
-        reason: match gap.reason {
-            format::GapReason::Paused => GapReason::Paused,
-            format::GapReason::Held => GapReason::Held,
-            format::GapReason::Overrun
-            | format::GapReason::Oversized
-            | format::GapReason::NotNegotiated => GapReason::Dropped,
-        },
-    };
-    manifest.gaps.iter().map(span).collect()
 }

@@ -13,6 +13,7 @@ mod core;
 mod counters;
 mod health;
 mod keeper;
+mod keeping;
 mod observe;
 mod outbox;
 mod prior;

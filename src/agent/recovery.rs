@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::agent::keeper::{gaps_of, sealed_event};
+use crate::agent::keeping::{gaps_of, sealed_event};
 use crate::agent::tell::millis;
 use crate::catalog::{Catalog, Change, CommitError, QueryError, Unfinished, UnfinishedStream};
 use crate::clock;

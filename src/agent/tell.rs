@@ -3,10 +3,11 @@
 use crate::agent::scribe::Told;
 use crate::call::machine::{Cause, Cut, Fact};
 use crate::catalog::Change;
-use crate::consent::machine::Denial;
+use crate::consent::machine::{self, Denial};
 use crate::event::{
     BlockReason, CallEnded, CallMode, CallParty, CallStarted, CutReason, EndCause, JoinReason,
-    LeaveReason, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, RecordingBlocked, Word,
+    LeaveReason, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, PausedBy, RecordingBlocked,
+    RecordingPaused, RecordingResumed, Word,
 };
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::number::PartyNumber;
@@ -87,6 +88,16 @@ impl Known {
                     reason,
                 ))
             }
+            Fact::Paused { recording, by } => {
+                let (call, recording, by) = (self.call, *recording, paused_by(*by));
+                let paused = RecordingPaused { call, recording, at, by };
+                Told::change(Change::Paused { recording }, paused)
+            }
+            Fact::Resumed { recording, by } => {
+                let (call, recording, by) = (self.call, *recording, paused_by(*by));
+                let resumed = RecordingResumed { call, recording, at, by };
+                Told::change(Change::Capturing { recording, at }, resumed)
+            }
             Fact::Blocked { why } => Told::event(RecordingBlocked {
                 call: self.call,
                 recording: self.recording,
@@ -150,10 +161,19 @@ fn block_reason(why: Denial) -> BlockReason {
     match why {
         Denial::Refused => BlockReason::Refused,
         Denial::Objected => BlockReason::Objected,
+        Denial::Withdrawn => BlockReason::Withdrawn,
         Denial::NotHeard => BlockReason::NotHeard,
         Denial::Left => BlockReason::CallEnded,
         Denial::NotCovered => BlockReason::NotAsked,
         Denial::Unavailable => BlockReason::EvidenceNotStored,
+    }
+}
+
+fn paused_by(by: machine::PausedBy) -> PausedBy {
+    match by {
+        machine::PausedBy::Keys(leg) => leg.into(),
+        machine::PausedBy::Command => PausedBy::Command,
+        machine::PausedBy::Limit => PausedBy::Limit,
     }
 }
 

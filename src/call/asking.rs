@@ -1,13 +1,14 @@
 //! Sounds and permission: what the permission machine wants, as the call can do it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::call::leg::{CalleeLeg, CallerLeg, Progress};
-use crate::call::machine::{Call, Cause, Cut, Fact, Output, Phase, Purpose};
-use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
+use crate::call::leg::CallerLeg;
+use crate::call::machine::{Beeping, Call, Cause, Cut, Fact, Output, Phase, Purpose};
+use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound, Watched};
+use crate::call::setup::Recorder;
 use crate::consent::machine::{Denial, Input, Output as Wanted, Verdict};
 use crate::consent::policy::{OnRefusal, OnUnavailable};
-use crate::consent::{KeyVia, NoticePlayed};
+use crate::consent::{KeyVia, NoticePlayed, Standing};
 use crate::ids::Leg;
 use crate::time::Moment;
 
@@ -27,6 +28,7 @@ impl Call {
                 Wanted::Silence { leg } => {
                     out.push(Output::Media(MediaCommand::Silence { leg }));
                 }
+                Wanted::Say { leg, prompt } => self.tell_party(leg, prompt, out),
                 Wanted::Commit(decision) => out.push(Output::Commit(decision)),
                 Wanted::Grant(grant) => {
                     if let Some(leg) =
@@ -35,10 +37,23 @@ impl Call {
                         self.grants.push((leg, grant));
                     }
                 }
+                Wanted::Release { leg } => {
+                    self.grants.retain(|(_, grant)| grant.standing() != Standing::Ended);
+                    out.push(Output::Release { leg });
+                }
+                Wanted::Over { recording } => out.push(Output::EndRecording { recording }),
+                Wanted::Paused { recording, by } => {
+                    out.push(Output::Tell(Fact::Paused { recording, by }));
+                }
+                Wanted::Resumed { recording, by } => {
+                    out.push(Output::Tell(Fact::Resumed { recording, by }));
+                }
                 Wanted::Settled(verdict) => self.settled(at, verdict, out),
             }
         }
         self.capture_who_is_present(out);
+        self.beep(out);
+        self.comfort(out);
     }
 
     /// Grants of parties who are on the line take effect.
@@ -61,15 +76,45 @@ impl Call {
         }
         self.joined.push(leg);
         out.push(Output::Tell(Fact::Joined { leg }));
-        if self.recorder == crate::call::setup::Recorder::Ready {
+        if self.recorder == Recorder::Ready {
+            self.watch(leg, out);
             self.permit(at, Input::Present { leg }, out);
         }
         self.capture_who_is_present(out);
     }
 
+    /// Has capture stop with the packet of the last key, wherever keys may stop it.
+    fn watch(&self, leg: Leg, out: &mut Vec<Output>) {
+        let sequences: Vec<Watched> = self
+            .permission
+            .sequences(leg)
+            .into_iter()
+            .map(|sequence| Watched {
+                keys: sequence.keys,
+                suspends: self.permission.stopped_by(leg, sequence.meaning),
+            })
+            .collect();
+        if !sequences.is_empty() {
+            out.push(Output::Media(MediaCommand::Watch { leg, sequences }));
+        }
+    }
+
+    /// A beep now and then is heard exactly while somebody is recorded.
+    fn beep(&mut self, out: &mut Vec<Output>) {
+        let Some(every) = self.policy.beep else { return };
+        let wanted = match self.permission.is_writing() && self.phase != Phase::Over {
+            true => Beeping::On,
+            false => Beeping::Off,
+        };
+        if wanted != self.beeping {
+            self.beeping = wanted;
+            let every = (wanted == Beeping::On).then_some(every);
+            out.push(Output::Media(MediaCommand::Beep { every }));
+        }
+    }
+
     /// Every question is answered: on with the call.
     pub(super) fn go_on(&mut self, at: Moment, verdict: Verdict, out: &mut Vec<Output>) {
-        let asked = self.permission.asks(Leg::Caller);
         match verdict {
             Verdict::Unrecorded { then: OnRefusal::HangUp, .. } => {
                 return self.say_farewell(at, "refused-goodbye", Cause::RefusalEndsCall, out);
@@ -79,24 +124,21 @@ impl Call {
             {
                 return self.say_farewell(at, "unavailable", Cause::Unavailable, out);
             }
-            // The caller is gone; `end` follows.
+            // The party is gone; `end` follows.
             Verdict::Unrecorded { why: Denial::Left, .. } => return,
-            Verdict::Recorded if asked => {
-                self.say(Leg::Caller, "accepted", Purpose::Courtesy, out);
-            }
-            Verdict::Unrecorded { why: Denial::Refused | Denial::Objected, .. } if asked => {
-                self.say(Leg::Caller, "declined", Purpose::Courtesy, out);
-            }
-            Verdict::Unrecorded { .. } if asked => {
-                self.say(Leg::Caller, "unavailable", Purpose::Courtesy, out);
-            }
             _ => {}
         }
-        if self.inline.is_some() {
-            self.dial(at, out);
-        } else {
-            self.phase = Phase::Talking;
+        for leg in Leg::BOTH {
+            if self.permission.asks(leg) && self.joined.contains(&leg) {
+                let prompt = match self.permission.denial(leg) {
+                    None => "accepted",
+                    Some(Denial::Refused | Denial::Objected | Denial::Withdrawn) => "declined",
+                    Some(_) => "unavailable",
+                };
+                self.say(leg, prompt, Purpose::Courtesy, out);
+            }
         }
+        self.proceed(at, out);
     }
 
     pub(super) fn on_media(&mut self, at: Moment, event: MediaEvent, out: &mut Vec<Output>) {
@@ -107,8 +149,10 @@ impl Call {
             _ => {}
         }
         match event {
-            MediaEvent::Key { leg, key, rtp_timestamp, .. } => {
-                self.pressed(at, leg, key, KeyVia::TelephoneEvent, Some(rtp_timestamp), out);
+            MediaEvent::Key { leg, at: pressed, key, rtp_timestamp } => {
+                let (via, rtp_timestamp) = (KeyVia::TelephoneEvent, Some(rtp_timestamp));
+                let input = Input::Key { leg, pressed, key, via, rtp_timestamp };
+                self.permit(at, input, out);
             }
             MediaEvent::Played { leg, playback, notice } => {
                 let Some((current, purpose)) = self.playing.get(&leg).copied() else { return };
@@ -128,8 +172,15 @@ impl Call {
                         }));
                         self.permit(at, Input::Played { leg, notice }, out);
                     }
-                    Purpose::Farewell(cause) => self.end(at, cause, out),
-                    Purpose::Courtesy => self.comfort(out),
+                    Purpose::Farewell(cause) => {
+                        if self.playing.is_empty() {
+                            self.end(at, cause, out);
+                        }
+                    }
+                    Purpose::Courtesy => {
+                        self.comfort(out);
+                        self.talk(at, out);
+                    }
                     Purpose::Comfort => {}
                 }
             }
@@ -143,29 +194,10 @@ impl Call {
         }
     }
 
-    pub(super) fn pressed(
-        &mut self,
-        at: Moment,
-        leg: Leg,
-        key: char,
-        via: KeyVia,
-        rtp_timestamp: Option<u32>,
-        out: &mut Vec<Output>,
-    ) {
-        self.permit(at, Input::Key { leg, key, via, rtp_timestamp }, out);
-    }
-
-    /// Ringback for a caller who is on the line while the callee rings and nothing else is heard.
-    pub(super) fn comfort(&mut self, out: &mut Vec<Output>) {
-        let ringing = matches!(
-            &self.callee,
-            CalleeLeg::Calling(calling) if calling.progress == Progress::Ringing
-        );
-        let on_the_line = matches!(self.caller, CallerLeg::Established(_));
-        if ringing && on_the_line && !self.playing.contains_key(&Leg::Caller) {
-            let sound = Sound::Ringback { locale: self.side.locale.clone() };
-            self.play(Leg::Caller, sound, Purpose::Comfort, out);
-        }
+    /// A key that came by SIP INFO.
+    pub(super) fn pressed(&mut self, at: Moment, leg: Leg, key: char, out: &mut Vec<Output>) {
+        let (via, pressed): (_, Instant) = (KeyVia::Info, at.instant);
+        self.permit(at, Input::Key { leg, pressed, key, via, rtp_timestamp: None }, out);
     }
 
     /// The call ends with these words, or without them if they take too long.
@@ -178,7 +210,26 @@ impl Call {
     ) {
         self.phase = Phase::Farewell;
         self.farewell = Some((at.instant + FAREWELL_WITHIN, cause));
-        self.say(Leg::Caller, prompt, Purpose::Farewell(cause), out);
+        if self.joined.is_empty() && matches!(self.caller, CallerLeg::Invited(_)) {
+            self.answer_caller(at, out);
+        }
+        let mut legs = self.joined.clone();
+        if legs.is_empty() {
+            legs.push(Leg::Caller);
+        }
+        self.playing.clear();
+        for leg in legs {
+            self.say(leg, prompt, Purpose::Farewell(cause), out);
+        }
+    }
+
+    /// Tells a party in the middle of the call.
+    fn tell_party(&mut self, leg: Leg, prompt: &str, out: &mut Vec<Output>) {
+        let asked =
+            matches!(self.playing.get(&leg), Some((_, Purpose::Question | Purpose::Farewell(_))));
+        if self.phase != Phase::Over && self.joined.contains(&leg) && !asked {
+            self.say(leg, prompt, Purpose::Courtesy, out);
+        }
     }
 
     /// Ends a call in which nothing is heard of anybody who could be heard.
@@ -216,7 +267,7 @@ impl Call {
         self.play(leg, sound, purpose, out);
     }
 
-    fn play(
+    pub(super) fn play(
         &mut self,
         leg: Leg,
         sound: Sound,

@@ -59,7 +59,10 @@ impl Call {
         let give_up = at.instant + inline.ring_for;
         let txn = self.next_txn();
         out.push(Output::Send { txn, request });
-        self.phase = Phase::Dialling;
+        // While the caller is asked, that is where the call stands.
+        if !(self.permission.asks(Leg::Caller) && self.is_undecided()) {
+            self.phase = Phase::Dialling;
+        }
         self.callee = CalleeLeg::Calling(Box::new(Calling {
             txn,
             dialog,
@@ -191,18 +194,14 @@ impl Call {
             invite: Some(calling.txn),
             offering: Offering::None,
         }));
-        if matches!(self.caller, CallerLeg::Invited(_)) {
-            self.codecs = vec![media.codec];
-            self.answer_caller(at, out);
-            if self.phase == Phase::Over {
-                return;
-            }
-        }
-        self.playing.remove(&Leg::Caller);
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
-        self.phase = Phase::Talking;
-        self.meet(at, out);
-        self.join(at, Leg::Callee, out);
+        if self.is_undecided() {
+            self.phase = Phase::Asking;
+        }
+        self.talk(at, out);
+        if self.phase != Phase::Over {
+            self.join(at, Leg::Callee, out);
+        }
     }
 
     /// Lets both parties hear each other.
@@ -237,8 +236,9 @@ impl Call {
                 out.push(Output::Respond { txn: invited.txn, response });
             }
         }
-        if self.media(Leg::Caller).is_some_and(|caller| caller.codec != media.codec) {
-            // The caller would not understand it: ringback says as much.
+        let understood = self.media(Leg::Caller).is_none_or(|caller| caller.codec == media.codec);
+        if !understood || self.is_undecided() {
+            // The caller would not understand it, or is being asked: ringback says as much.
             if let CalleeLeg::Calling(calling) = &mut self.callee {
                 calling.progress = Progress::Ringing;
             }

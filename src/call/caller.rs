@@ -15,7 +15,6 @@ use crate::call::message::{
 use crate::call::negotiate::{self, Session};
 use crate::call::setup::InfoKeys;
 use crate::call::timer::{Backoff, Due};
-use crate::consent::KeyVia;
 use crate::consent::machine::Input;
 use crate::ids::Leg;
 use crate::rtp::Codec;
@@ -186,7 +185,7 @@ impl Call {
                 if let Some(key) = info_key(&request.body)
                     && self.info_keys == InfoKeys::Counted
                 {
-                    self.pressed(at, leg, key, KeyVia::Info, None, out);
+                    self.pressed(at, leg, key, out);
                 }
                 200
             }

@@ -13,10 +13,10 @@ use crate::call::message::{
 };
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
-use crate::consent::machine::{Denial, Permission, Verdict};
-use crate::consent::policy::Policy;
-use crate::consent::{Decision, Grant, NoticePlayed};
-use crate::ids::{CallId, Leg};
+use crate::consent::machine::{Denial, Input as Asked, Order, PausedBy, Permission, Verdict};
+use crate::consent::policy::{OnUnavailable, Policy};
+use crate::consent::{Decision, DecisionNumber, Grant, NoticePlayed};
+use crate::ids::{CallId, Leg, RecordingId};
 use crate::rtp::{Codec, LegMedia};
 use crate::time::{Moment, Timestamp};
 
@@ -66,6 +66,15 @@ pub enum Input {
     NotDurable {
         /// Whose.
         leg: Leg,
+        /// Which.
+        number: DecisionNumber,
+    },
+    /// A command from outside.
+    Command {
+        /// What is wanted.
+        order: Order,
+        /// The command's identifier, for the evidence.
+        id: String,
     },
     /// The call's media has ended by itself, by a defect.
     MediaLost,
@@ -112,6 +121,16 @@ pub enum Output {
         /// The right to.
         grant: Grant,
     },
+    /// Stop writing the leg's voice: its permission is gone.
+    Release {
+        /// Which leg's.
+        leg: Leg,
+    },
+    /// Nothing will be written to this recording any more, although the call goes on.
+    EndRecording {
+        /// Which.
+        recording: RecordingId,
+    },
     /// Something that others want to know.
     Tell(Fact),
     /// Nothing is left of the call; the machine can be dropped.
@@ -154,6 +173,20 @@ pub enum Fact {
         notice: NoticePlayed,
         /// Why it was cut, if it was.
         cut: Option<Cut>,
+    },
+    /// Nothing is written until the recording is resumed.
+    Paused {
+        /// Which recording.
+        recording: RecordingId,
+        /// Who wanted it.
+        by: PausedBy,
+    },
+    /// The recording goes on.
+    Resumed {
+        /// Which recording.
+        recording: RecordingId,
+        /// Who wanted it.
+        by: PausedBy,
     },
     /// The call is not recorded.
     Blocked {
@@ -250,7 +283,7 @@ impl Cause {
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The caller is asked, or is the only party.
+    /// Somebody is asked, or the caller is the only party.
     Asking,
     /// A goodbye plays; the call ends with it.
     Farewell,
@@ -271,8 +304,15 @@ pub(super) enum Purpose {
     Courtesy,
     /// The call ends with it, for this reason.
     Farewell(Cause),
-    /// Ringback.
+    /// Ringback, or a tone for who waits.
     Comfort,
+}
+
+/// Whether the media threads beep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beeping {
+    On,
+    Off,
 }
 
 /// One call.
@@ -296,6 +336,8 @@ pub struct Call {
     pub(super) joined: Vec<Leg>,
     /// Legs on which nothing is heard.
     pub(super) silent: BTreeSet<Leg>,
+    /// Whether a beep is heard now and then.
+    pub(super) beeping: Beeping,
     /// When a goodbye is given up, and why it is said.
     pub(super) farewell: Option<(Instant, Cause)>,
     pub(super) started: Timestamp,
@@ -336,6 +378,7 @@ impl Call {
             grants: Vec::new(),
             joined: Vec::new(),
             silent: BTreeSet::new(),
+            beeping: Beeping::Off,
             farewell: None,
             started: at.wall,
             next_playback: 0,
@@ -361,11 +404,12 @@ impl Call {
             Input::Unanswered { txn, why } => self.on_unanswered(at, txn, why, out),
             Input::Media(event) => self.on_media(at, event, out),
             Input::Durable(receipt) => {
-                self.permit(at, crate::consent::machine::Input::Durable(receipt), out);
+                self.permit(at, Asked::Durable(receipt), out);
             }
-            Input::NotDurable { leg } => {
-                self.permit(at, crate::consent::machine::Input::NotDurable { leg }, out);
+            Input::NotDurable { leg, number } => {
+                self.permit(at, Asked::NotDurable { leg, number }, out);
             }
+            Input::Command { order, id } => self.permit(at, Asked::Command { order, id }, out),
             Input::MediaLost => self.end(at, Cause::MediaLost, out),
             Input::HangUp => self.end(at, Cause::Agent, out),
             Input::Tick => self.on_tick(at, out),
@@ -409,18 +453,26 @@ impl Call {
         if self.recorder == Recorder::OutOfOrder {
             return self.begin_unrecorded(at, Denial::Unavailable, out);
         }
-        if !self.permission.possible() {
+        if !self.permission.covers() {
             return self.begin_unrecorded(at, Denial::NotCovered, out);
+        }
+        self.permit(at, Asked::Begin, out);
+        if !self.permission.possible() {
+            // What is known of a party rules it out: the call goes on when that is written down.
+            return;
         }
         if self.inline.is_none() || self.permission.asks(Leg::Caller) {
             self.answer_caller(at, out);
-        } else {
+        }
+        // Both are asked side by side. Who is alone to be asked is asked before the other is
+        // bothered.
+        let first = !self.permission.asks(Leg::Caller) || self.permission.asks(Leg::Callee);
+        if self.inline.is_some() && first && self.phase != Phase::Over {
             self.dial(at, out);
         }
     }
 
     fn begin_unrecorded(&mut self, at: Moment, why: Denial, out: &mut Vec<Output>) {
-        use crate::consent::policy::OnUnavailable;
         if why == Denial::Unavailable && self.policy.on_unavailable == OnUnavailable::Refuse {
             self.blocked(why, out);
             return self.refuse_caller(at, 503, Cause::Unavailable, out);
@@ -442,7 +494,7 @@ impl Call {
             self.end(at, cause, out);
         }
         if self.permission.deadline().is_some_and(|due| due <= at.instant) {
-            self.permit(at, crate::consent::machine::Input::Tick, out);
+            self.permit(at, Asked::Tick, out);
         }
     }
 
@@ -465,7 +517,7 @@ impl Call {
         self.phase = Phase::Over;
         self.farewell = None;
         for leg in Leg::BOTH {
-            self.permit(at, crate::consent::machine::Input::Left { leg }, out);
+            self.permit(at, Asked::Left { leg }, out);
         }
         self.grants.clear();
         out.push(Output::CloseMedia);
@@ -496,14 +548,15 @@ impl Call {
 
     /// Every question of the call is answered.
     pub(super) fn settled(&mut self, at: Moment, verdict: Verdict, out: &mut Vec<Output>) {
-        use crate::consent::policy::OnUnavailable;
         if let Verdict::Unrecorded { why, .. } = verdict
             && !self.permission.may_record()
         {
             self.blocked(why, out);
         }
+        let asked = Leg::BOTH.into_iter().any(|leg| self.permission.asks(leg));
         match (self.phase, verdict) {
             (Phase::Asking, verdict) => self.go_on(at, verdict, out),
+            (Phase::Dialling, verdict) if asked => self.go_on(at, verdict, out),
             (
                 Phase::Dialling | Phase::Talking,
                 Verdict::Unrecorded { why: Denial::Unavailable, .. },

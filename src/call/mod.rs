@@ -6,6 +6,7 @@ mod callee;
 mod caller;
 mod delayed_offer;
 pub mod dialog;
+mod joining;
 mod leg;
 pub mod machine;
 pub mod media;

@@ -59,7 +59,7 @@ fn silence_after_the_last_prompt_is_a_refusal_where_consent_is_asked() {
     assert_eq!(facts.outcome, Outcome::Refused);
     assert!(matches!(facts.answer, Answer::Window { .. }));
     assert_eq!(facts.notices.len(), 2);
-    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    rig.not_durable(Leg::Caller);
     assert_eq!(rig.blocked(), Some(Denial::Refused), "a no stands even when not written down");
     assert_eq!(rig.prompts(), ["declined"]);
     assert!(rig.sent(&Method::Invite).is_some(), "the call goes on");
@@ -100,7 +100,7 @@ fn a_refusal_ends_the_call_after_a_goodbye_where_the_policy_says_so() {
     let policy = Policy { on_refusal: OnRefusal::HangUp, ..no_objection() };
     let mut rig = announced(policy);
     rig.played(1, true).key('2');
-    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    rig.not_durable(Leg::Caller);
     assert_eq!(rig.prompts(), ["refused-goodbye"]);
     assert!(rig.sent(&Method::Invite).is_none());
     rig.played(2, true);
@@ -533,7 +533,7 @@ fn a_goodbye_that_is_never_played_ends_the_call_all_the_same() {
     let policy = Policy { on_refusal: OnRefusal::HangUp, ..no_objection() };
     let mut rig = announced(policy);
     rig.played(1, true).key('2');
-    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    rig.not_durable(Leg::Caller);
     assert_eq!(rig.call.phase(), Phase::Farewell);
     while rig.ended().is_none() {
         rig.wait(Duration::from_secs(100));
@@ -546,7 +546,7 @@ fn under_per_party_a_refusal_is_answered_as_one_and_the_others_agreement_stands(
     let mut rig = announced(Policy { scope: Scope::PerParty, ..opt_in() });
     rig.played(1, true).key('2');
     assert_eq!(rig.out.iter().filter(|o| matches!(o, Output::Commit(_))).count(), 1);
-    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    rig.not_durable(Leg::Caller);
     assert_eq!(rig.prompts(), ["declined"]);
     assert_eq!(rig.blocked(), None, "the callee may still be recorded");
     rig.callee_says(200, ANSWER);

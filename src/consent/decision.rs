@@ -12,10 +12,26 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 #[must_use = "a decision that is not committed permits nothing"]
 pub struct Decision {
+    pub(super) number: DecisionNumber,
     pub(super) facts: Box<DecisionFacts>,
 }
 
+/// Which decision of a call it is: tells the answer to one from the answer to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DecisionNumber(u32);
+
+impl DecisionNumber {
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 impl Decision {
+    /// Which of the call's decisions it is.
+    pub fn number(&self) -> DecisionNumber {
+        self.number
+    }
+
     /// Everything the decision rests on, for the evidence record and the events.
     pub fn facts(&self) -> &DecisionFacts {
         &self.facts
@@ -64,6 +80,10 @@ pub struct DecisionFacts {
     pub answer: Answer,
     /// What follows from it.
     pub outcome: Outcome,
+    /// The digest of the evidence of the permission that it takes back; absent where there was
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Digest>,
     /// When it was decided.
     pub time: Timestamp,
 }

@@ -429,11 +429,12 @@ pub(crate) mod sample {
             notices: Vec::new(),
             answer: Answer::Standing { agreement: "agreement-2026".into() },
             outcome: Outcome::Granted,
+            ends: None,
             time: Timestamp::from_micros(1_795_298_400_000_000).plus(Duration::from_secs(n)),
         }
     }
 
     pub(crate) fn decision(facts: DecisionFacts) -> Decision {
-        Decision { facts: Box::new(facts) }
+        Decision { number: Default::default(), facts: Box::new(facts) }
     }
 }

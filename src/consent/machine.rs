@@ -1,17 +1,23 @@
 //! The permission machine of one call: who is asked, what was answered, who may be recorded.
 //!
-//! [`Permission`] joins the parties' own states (`party.rs`) under the policy's scope: it
-//! decides when a receipt becomes a grant. It holds the leases, so dropping it ends every
-//! permission of the call.
+//! [`Permission`] joins the parties' own states (`party.rs`): what they come to together under the
+//! policy's scope is in `joint.rs`, pauses are in `pausing.rs`. It holds the leases, so dropping it
+//! ends every permission of the call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::catalog::Receipt;
-use crate::consent::party::{Effect, State, Step, Terms};
-use crate::consent::policy::{Ask, OnRefusal, Policy, Scope};
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Outcome, Prior};
+use crate::consent::decision::DecisionNumber;
+use crate::consent::joint::Ended;
+use crate::consent::party::{Effect, State, Step};
+use crate::consent::pausing::Flow;
+use crate::consent::policy::{AcceptAgain, OnRefusal, OnWithdrawal, Policy, Scope};
+use crate::consent::terms::{Terms, Way};
+use crate::consent::{
+    Answer, Decision, Grant, KeyVia, Keypad, MediaTransport, NoticePlayed, Outcome, Prior,
+};
 use crate::ids::{CallId, Leg, PartyRef, RecordingId};
 use crate::time::Moment;
 
@@ -33,6 +39,8 @@ pub struct PartyFacts {
 /// What happens to the machine.
 #[derive(Debug)]
 pub enum Input {
+    /// The call is taken on. Comes first, and once.
+    Begin,
     /// A party is on the line: their leg is answered and a sound would reach them.
     Present {
         /// Which.
@@ -49,6 +57,8 @@ pub enum Input {
     Key {
         /// On which leg.
         leg: Leg,
+        /// When it arrived.
+        pressed: Instant,
         /// Which.
         key: char,
         /// How it came.
@@ -56,10 +66,22 @@ pub enum Input {
         /// The RTP timestamp of the telephone-event.
         rtp_timestamp: Option<u32>,
     },
+    /// A command from outside the call.
+    Command {
+        /// What is wanted.
+        order: Order,
+        /// The command's identifier, for the evidence.
+        id: String,
+    },
     /// The party's media is on hold, or no longer.
     Held {
         /// Which party.
         leg: Leg,
+    },
+    /// Somebody else speaks on this leg from now on.
+    Replaced {
+        /// Who.
+        party: PartyFacts,
     },
     /// A decision is committed.
     Durable(Receipt<Decision>),
@@ -67,6 +89,8 @@ pub enum Input {
     NotDurable {
         /// Whose.
         leg: Leg,
+        /// Which.
+        number: DecisionNumber,
     },
     /// A party has left the call.
     Left {
@@ -75,6 +99,17 @@ pub enum Input {
     },
     /// The time that [`Permission::deadline`] named has come.
     Tick,
+}
+
+/// What a command wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The party takes the permission back.
+    Withdraw(Leg),
+    /// Nothing is written until somebody resumes.
+    Pause,
+    /// The recording goes on.
+    Resume,
 }
 
 /// What the machine wants done.
@@ -94,13 +129,55 @@ pub enum Output {
         /// Into which leg it plays.
         leg: Leg,
     },
+    /// Tell a party with a prompt; nothing waits for its end.
+    Say {
+        /// Into which leg.
+        leg: Leg,
+        /// The prompt's name.
+        prompt: &'static str,
+    },
     /// Make this decision durable, then answer with [`Input::Durable`] or
     /// [`Input::NotDurable`].
     Commit(Decision),
     /// The stream may be written from now on.
     Grant(Grant),
+    /// The lease of this leg's stream is gone: what is written of it ends now.
+    Release {
+        /// Which leg.
+        leg: Leg,
+    },
+    /// Nothing will be written to this recording any more, although the call goes on.
+    Over {
+        /// Which.
+        recording: RecordingId,
+    },
+    /// Nothing is written until [`Output::Resumed`].
+    Paused {
+        /// Which recording.
+        recording: RecordingId,
+        /// Who wanted it.
+        by: PausedBy,
+    },
+    /// What is permitted is written again.
+    Resumed {
+        /// Which recording.
+        recording: RecordingId,
+        /// Who wanted it.
+        by: PausedBy,
+    },
     /// Every question is answered; the call may go on. Said once.
     Settled(Verdict),
+}
+
+/// Who paused a recording, or resumed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PausedBy {
+    /// A party, by keys.
+    Keys(Leg),
+    /// A command.
+    Command,
+    /// The policy's limit for a pause.
+    Limit,
 }
 
 /// How the questions of a call ended.
@@ -124,6 +201,8 @@ pub enum Denial {
     Refused,
     /// They objected.
     Objected,
+    /// They took their permission back.
+    Withdrawn,
     /// The notice did not reach them.
     NotHeard,
     /// They left before an answer.
@@ -134,20 +213,55 @@ pub enum Denial {
     Unavailable,
 }
 
+impl From<Outcome> for Denial {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Objected => Denial::Objected,
+            Outcome::Withdrawn => Denial::Withdrawn,
+            Outcome::Granted | Outcome::Refused => Denial::Refused,
+        }
+    }
+}
+
+/// Keys that mean something at any time of the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The keys, in order.
+    pub keys: String,
+    /// What they mean.
+    pub meaning: Meaning,
+}
+
+/// What a sequence of keys means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The party takes the permission back, or refuses.
+    Withdraw,
+    /// The recording pauses, or goes on.
+    Pause,
+}
+
 /// The permission machine of one call.
 #[derive(Debug)]
 pub struct Permission {
-    policy: Arc<Policy>,
-    parties: BTreeMap<Leg, Party>,
-    settled: bool,
-    ended: bool,
+    pub(super) policy: Arc<Policy>,
+    pub(super) parties: BTreeMap<Leg, Party>,
+    /// The newest recording that a permission was or can be for.
+    pub(super) newest: RecordingId,
+    /// Recordings for which there was a grant, and which are not over.
+    pub(super) open: BTreeSet<RecordingId>,
+    pub(super) flow: Flow,
+    pub(super) settled: Option<Verdict>,
+    decisions: DecisionNumber,
 }
 
 #[derive(Debug)]
-struct Party {
-    terms: Terms,
-    present: bool,
-    state: State,
+pub(super) struct Party {
+    pub(super) terms: Terms,
+    pub(super) present: bool,
+    pub(super) state: State,
+    /// Keys by RTP and by INFO are told apart: capture is stopped by the former alone.
+    keypads: [Keypad; 2],
 }
 
 impl Permission {
@@ -165,31 +279,45 @@ impl Permission {
             .map(|facts| {
                 let leg = facts.leg;
                 let terms = Terms::new(Arc::clone(&policy), digest, call, recording, facts);
-                // Nothing will ever be heard of a party who is neither asked nor covered.
-                let state = match policy.ask(leg) {
-                    Ask::Nobody => State::not_covered(),
-                    Ask::OnCall | Ask::Standing(_) => State::waiting(),
-                };
-                (leg, Party { terms, present: false, state })
+                (leg, Party::new(terms, false))
             })
             .collect();
-        Self { policy, parties, settled: false, ended: false }
+        Self {
+            policy,
+            parties,
+            newest: recording,
+            open: BTreeSet::new(),
+            flow: Flow::Running,
+            settled: None,
+            decisions: DecisionNumber::default(),
+        }
     }
 
-    /// Whether anybody on this call will be asked on it.
+    /// Whether the party on this leg will be asked on the call.
     #[must_use]
     pub fn asks(&self, leg: Leg) -> bool {
-        self.possible() && self.parties.contains_key(&leg) && *self.policy.ask(leg) == Ask::OnCall
+        self.possible() && self.parties.get(&leg).is_some_and(Party::is_asked)
     }
 
     /// Whether a recording can come of this call at all. Under `all`, one party whom the policy
-    /// does not cover rules it out, and then nobody is bothered with a question.
+    /// does not cover, or who is known to refuse, rules it out, and then nobody is bothered with a
+    /// question.
     #[must_use]
     pub fn possible(&self) -> bool {
-        let covered = |leg: &Leg| *self.policy.ask(*leg) != Ask::Nobody;
+        let may = |party: &Party| matches!(party.terms.way, Way::OnCall(_) | Way::Given(..));
         match self.policy.scope {
-            Scope::All => self.parties.keys().all(covered),
-            Scope::PerParty => self.parties.keys().any(covered),
+            Scope::All => self.parties.values().all(may),
+            Scope::PerParty => self.parties.values().any(may),
+        }
+    }
+
+    /// Whether the policy leaves somebody out without whom there is no recording.
+    #[must_use]
+    pub fn covers(&self) -> bool {
+        let covered = |party: &Party| party.terms.way != Way::NotCovered;
+        match self.policy.scope {
+            Scope::All => self.parties.values().all(covered),
+            Scope::PerParty => self.parties.values().any(covered),
         }
     }
 
@@ -203,6 +331,36 @@ impl Permission {
         }
     }
 
+    /// Whether somebody's voice is being written now.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.flow == Flow::Running && self.parties.values().any(|party| party.state.is_permitted())
+    }
+
+    /// Whether there is a recording that could be paused, or is.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.parties.values().any(|party| party.state.is_permitted())
+    }
+
+    /// Whether the party on this leg is in the middle of a question.
+    #[must_use]
+    pub fn is_asking(&self, leg: Leg) -> bool {
+        self.parties.get(&leg).is_some_and(|party| party.state.is_asking())
+    }
+
+    /// Why the party on this leg is not recorded, if they are not.
+    #[must_use]
+    pub fn denial(&self, leg: Leg) -> Option<Denial> {
+        self.parties.get(&leg).and_then(|party| party.state.denial())
+    }
+
+    /// How the questions ended, once they have.
+    #[must_use]
+    pub fn settled(&self) -> Option<Verdict> {
+        self.settled
+    }
+
     /// Whether a decision is still to be made although nobody has anything more to say: the
     /// machine is to be kept until it is.
     #[must_use]
@@ -210,175 +368,212 @@ impl Permission {
         self.parties.values().any(|party| party.state.owes_decision())
     }
 
+    /// The keys that mean something at any time on this leg.
+    #[must_use]
+    pub fn sequences(&self, leg: Leg) -> Vec<Sequence> {
+        let sequence = |keys: &str, meaning| Sequence { keys: keys.to_owned(), meaning };
+        let covered = |party: &Party| party.terms.way != Way::NotCovered;
+        let mut sequences = Vec::new();
+        if self.parties.get(&leg).is_some_and(covered) {
+            sequences.push(sequence(&self.policy.withdraw, Meaning::Withdraw));
+        }
+        if self.policy.pause_by.contains(&leg) {
+            sequences.push(sequence(&self.policy.pause, Meaning::Pause));
+        }
+        sequences
+    }
+
+    /// Whose writing stops with the packet that completes a sequence on `leg`.
+    #[must_use]
+    pub fn stopped_by(&self, leg: Leg, meaning: Meaning) -> Vec<Leg> {
+        match (meaning, self.policy.scope) {
+            (Meaning::Withdraw, Scope::PerParty) => vec![leg],
+            (Meaning::Withdraw, Scope::All) | (Meaning::Pause, _) => Leg::BOTH.to_vec(),
+        }
+    }
+
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.parties.values().filter_map(|party| party.state.deadline()).min()
+        let parties = self.parties.values().filter_map(|party| party.state.deadline());
+        parties.chain(self.flow.deadline()).min()
     }
 
     /// Takes what happened, and says what to do.
     pub fn handle(&mut self, at: Moment, input: Input) -> Vec<Output> {
+        let before = self.leases();
         let mut outputs = Vec::new();
+        let out = &mut outputs;
         match input {
-            Input::Present { leg } => self.present(at, leg, &mut outputs),
-            Input::Played { leg, notice } => {
-                self.step(leg, &mut outputs, |state, terms| state.played(terms, at, notice));
-            }
-            Input::Key { leg, key, via, rtp_timestamp } => {
-                self.step(leg, &mut outputs, |state, terms| {
-                    state.key(terms, at, key, via, rtp_timestamp)
-                });
-            }
-            Input::Held { leg } => self.step(leg, &mut outputs, |state, _| state.held()),
-            Input::Durable(receipt) => {
-                let leg = receipt.value().facts().leg;
-                self.step(leg, &mut outputs, |state, _| state.durable(receipt));
-            }
-            Input::NotDurable { leg } => {
-                self.step(leg, &mut outputs, |state, _| state.not_durable());
-            }
-            Input::Left { leg } => {
-                self.step(leg, &mut outputs, |state, terms| state.left(terms, at))
-            }
-            Input::Tick => {
+            Input::Begin => {
                 for leg in Leg::BOTH {
-                    self.step(leg, &mut outputs, |state, terms| state.tick(terms, at));
+                    self.step(leg, out, |state, terms| state.deny(terms, at));
                 }
             }
+            Input::Present { leg } => self.present(at, leg, out),
+            Input::Played { leg, notice } => {
+                self.step(leg, out, |state, terms| state.played(terms, at, notice));
+            }
+            Input::Key { leg, pressed, key, via, rtp_timestamp } => {
+                self.key(at, leg, Press { pressed, key, via, rtp_timestamp }, out);
+            }
+            Input::Command { order: Order::Withdraw(leg), id } => {
+                self.step(leg, out, |state, terms| {
+                    state.withdraw(terms, at, Answer::Command { id })
+                });
+            }
+            Input::Command { order: Order::Pause, .. } => self.pause(at, PausedBy::Command, out),
+            Input::Command { order: Order::Resume, .. } => self.resume(PausedBy::Command, out),
+            Input::Held { leg } => self.step(leg, out, |state, _| state.held()),
+            Input::Replaced { party } => self.replaced(at, party, out),
+            Input::Durable(receipt) => {
+                let leg = receipt.value().facts().leg;
+                self.step(leg, out, |state, _| state.durable(receipt));
+            }
+            Input::NotDurable { leg, number } => {
+                self.step(leg, out, |state, _| state.not_durable(number));
+            }
+            Input::Left { leg } => self.step(leg, out, |state, terms| state.left(terms, at)),
+            Input::Tick => {
+                for leg in Leg::BOTH {
+                    self.step(leg, out, |state, terms| state.tick(terms, at));
+                }
+                self.end_of_pause(at, out);
+            }
         }
-        self.decide_standing(at, &mut outputs);
-        self.settle(&mut outputs);
+        self.join(at, before, out);
         outputs
     }
 
-    fn present(&mut self, at: Moment, leg: Leg, outputs: &mut Vec<Output>) {
+    fn present(&mut self, at: Moment, leg: Leg, out: &mut Vec<Output>) {
         let asks = self.asks(leg);
         if let Some(party) = self.parties.get_mut(&leg) {
             party.present = true;
         }
         if asks {
-            self.step(leg, outputs, |state, terms| state.announce(terms, at));
+            self.step(leg, out, |state, terms| state.announce(terms, at));
         }
     }
 
-    fn step(
+    fn key(&mut self, at: Moment, leg: Leg, press: Press, out: &mut Vec<Output>) {
+        let Press { pressed, key, via, rtp_timestamp } = press;
+        let sequences = self.sequences(leg);
+        let Some(party) = self.parties.get_mut(&leg) else { return };
+        let keypad = match via {
+            KeyVia::TelephoneEvent => &mut party.keypads[0],
+            KeyVia::Info => &mut party.keypads[1],
+        };
+        let typed = sequences.iter().map(|sequence| sequence.keys.as_str());
+        let complete = keypad.press(pressed, key, typed).and_then(|index| sequences.get(index));
+        match complete {
+            Some(Sequence { keys, meaning: Meaning::Withdraw }) => {
+                let answer = Answer::Keys { keys: keys.clone(), via, rtp_timestamp };
+                self.step(leg, out, |state, terms| state.withdraw(terms, at, answer));
+            }
+            Some(Sequence { meaning: Meaning::Pause, .. }) => {
+                self.toggle(at, PausedBy::Keys(leg), out);
+            }
+            None => {
+                let answer = Answer::Key { key, via, rtp_timestamp };
+                let again = self.policy.accept_again == AcceptAgain::ByKey;
+                let accepts = again && key == self.policy.accept;
+                self.step(leg, out, |state, terms| {
+                    let step = state.key(terms, at, key, answer.clone());
+                    match step {
+                        Step { next, effect: None } if accepts => {
+                            next.accept_again(terms, at, &answer)
+                        }
+                        step => step,
+                    }
+                });
+            }
+        }
+    }
+
+    /// Somebody else is on a leg: nothing that was permitted there holds, and they are asked as if
+    /// they had called.
+    fn replaced(&mut self, at: Moment, party: PartyFacts, out: &mut Vec<Output>) {
+        let leg = party.leg;
+        let Some(old) = self.parties.remove(&leg) else { return };
+        let terms = old.terms.for_another(party);
+        let present = old.present;
+        if matches!(old.state, State::Announcing(_)) {
+            out.push(Output::Silence { leg });
+        }
+        drop(old);
+        self.parties.insert(leg, Party::new(terms, present));
+        self.step(leg, out, |state, terms| state.deny(terms, at));
+        if present {
+            self.present(at, leg, out);
+        }
+    }
+
+    pub(super) fn step(
         &mut self,
         leg: Leg,
         outputs: &mut Vec<Output>,
         transition: impl FnOnce(State, &Terms) -> Step,
     ) {
         let Some(party) = self.parties.remove(&leg) else { return };
-        let Party { terms, present, state } = party;
-        let Step { next, effects } = transition(state, &terms);
-        outputs.extend(effects.into_iter().map(|effect| match effect {
-            Effect::Play { prompt } => {
-                Output::Play { leg, prompt, locale: terms.locale().to_owned() }
+        let Party { terms, present, state, keypads } = party;
+        let was = state.denial();
+        let Step { next: mut state, effect } = transition(state, &terms);
+        match effect {
+            None => {}
+            Some(Effect::Play { prompt }) => {
+                outputs.push(Output::Play { leg, prompt, locale: terms.party.locale.clone() });
             }
-            Effect::Silence => Output::Silence { leg },
-            Effect::Commit(decision) => Output::Commit(decision),
-        }));
-        self.parties.insert(leg, Party { terms, present, state: next });
+            Some(Effect::Silence) => outputs.push(Output::Silence { leg }),
+            Some(Effect::Commit(mut decision)) => {
+                self.decisions = self.decisions.next();
+                decision.number = self.decisions;
+                if let Some(number) = state.number() {
+                    *number = self.decisions;
+                }
+                outputs.push(Output::Commit(decision));
+            }
+        }
+        let prompt = match state.denial().filter(|_| was.is_none() && present) {
+            Some(Denial::Withdrawn) => Some(self.withdrawn_prompt(&state)),
+            Some(Denial::Unavailable) if self.settled.is_some() => Some("unavailable"),
+            _ => None,
+        };
+        outputs.extend(prompt.map(|prompt| Output::Say { leg, prompt }));
+        self.parties.insert(leg, Party { terms, present, state, keypads });
     }
 
-    /// Agreements on file take effect once nobody who is asked can still say no, so that a
-    /// refused call leaves no permission behind, and both decisions share one commit. Where each
-    /// party stands alone, theirs takes effect when they are there.
-    fn decide_standing(&mut self, at: Moment, outputs: &mut Vec<Output>) {
-        if self.ended || !self.possible() {
-            return;
-        }
-        for leg in Leg::BOTH {
-            let Ask::Standing(agreement) = self.policy.ask(leg).clone() else { continue };
-            let ready = match self.policy.scope {
-                Scope::All if self.asked().next().is_some() => {
-                    self.asked().all(|party| party.state.said_yes())
-                }
-                Scope::All => self.parties.values().all(|party| party.present),
-                Scope::PerParty => {
-                    self.parties.get(&leg).is_some_and(|party| party.present)
-                        && self.asked().all(|party| party.state.has_answered())
-                }
-            };
-            if ready {
-                self.step(leg, outputs, |state, terms| state.stand(terms, at, agreement));
-            }
+    /// What a party hears whose recording has ended in the middle of the call.
+    fn withdrawn_prompt(&self, state: &State) -> &'static str {
+        match self.policy.on_withdrawal {
+            OnWithdrawal::Erase if !state.is_standby() => "withdrawn",
+            OnWithdrawal::Erase | OnWithdrawal::Keep => "stopped",
         }
     }
 
-    fn asked(&self) -> impl Iterator<Item = &Party> {
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Party> {
         self.parties.iter().filter(|(leg, _)| self.asks(**leg)).map(|(_, party)| party)
     }
 
-    fn settle(&mut self, outputs: &mut Vec<Output>) {
-        match (self.policy.scope, self.denial()) {
-            (Scope::All, Some(why)) => {
-                // One "no" is everybody's: leases end, receipts in hand are worth nothing.
-                for party in self.parties.values_mut() {
-                    party.state.forfeit(why);
-                }
-            }
-            (Scope::All, None) if !self.parties.values().all(|p| p.state.is_final()) => {}
-            (Scope::All | Scope::PerParty, _) => {
-                for party in self.parties.values_mut() {
-                    outputs.extend(party.state.issue().map(Output::Grant));
-                }
-            }
-        }
-        if !self.settled
-            && let Some(verdict) = self.verdict()
-        {
-            self.settled = true;
-            outputs.push(Output::Settled(verdict));
-        }
-    }
-
-    /// What the answers of those who are asked come to; where nobody is, what the agreements do.
-    fn verdict(&self) -> Option<Verdict> {
-        if !self.possible() {
-            return Some(self.unrecorded(Denial::NotCovered));
-        }
-        let permitted = |party: &Party| party.state.is_permitted();
-        if self.policy.scope == Scope::PerParty && self.asked().next().is_some() {
-            if !self.asked().all(|party| party.state.is_final()) {
-                return None;
-            }
-            if self.asked().any(permitted) {
-                return Some(Verdict::Recorded);
-            }
-            let why = self.asked().find_map(|party| party.state.denial());
-            return why.map(|why| self.unrecorded(why));
-        }
-        if self.parties.values().any(permitted) {
-            return Some(Verdict::Recorded);
-        }
-        let all_denied = self.parties.values().all(|party| party.state.is_denied());
-        let any = self.policy.scope == Scope::All;
-        self.denial().filter(|_| any || all_denied).map(|why| self.unrecorded(why))
-    }
-
-    /// Why a party is not recorded: what somebody did comes before what the policy leaves out.
-    fn denial(&self) -> Option<Denial> {
-        let denials = || self.parties.values().filter_map(|party| party.state.denial());
-        denials().find(|why| *why != Denial::NotCovered).or_else(|| denials().next())
-    }
-
-    fn unrecorded(&self, why: Denial) -> Verdict {
-        let then = match why {
-            Denial::Refused | Denial::Objected => self.policy.on_refusal,
-            // Nobody said no: the call does not pay for what the recorder could not do.
-            Denial::NotHeard | Denial::Left | Denial::NotCovered | Denial::Unavailable => {
-                OnRefusal::Continue
-            }
-        };
-        Verdict::Unrecorded { why, then }
+    fn leases(&self) -> Ended {
+        Ended::watch(&self.parties)
     }
 }
 
-impl From<Outcome> for Denial {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Objected => Denial::Objected,
-            Outcome::Granted | Outcome::Refused | Outcome::Withdrawn => Denial::Refused,
-        }
+impl Party {
+    fn new(terms: Terms, present: bool) -> Self {
+        let state = State::first(&terms);
+        Self { terms, present, state, keypads: Default::default() }
     }
+
+    fn is_asked(&self) -> bool {
+        matches!(self.terms.way, Way::OnCall(_))
+    }
+}
+
+/// A key that was pressed.
+struct Press {
+    pressed: Instant,
+    key: char,
+    via: KeyVia,
+    rtp_timestamp: Option<u32>,
 }

@@ -4,19 +4,23 @@
 mod decision;
 pub mod evidence;
 mod grant;
+mod joint;
 mod keypad;
 pub mod locale;
 pub mod machine;
 mod party;
+mod pausing;
 pub mod policy;
 mod prior;
+mod question;
 pub mod strictness;
+mod terms;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
 pub use decision::{
-    Answer, Decision, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome,
+    Answer, Decision, DecisionFacts, DecisionNumber, KeyVia, MediaTransport, NoticePlayed, Outcome,
 };
 pub use grant::{Grant, Lease, Standing};
 pub use keypad::Keypad;

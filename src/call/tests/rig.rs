@@ -1,5 +1,6 @@
 //! A call under test, and what it is made of.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
     AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, MediaTransport, NoticePlayed, Prior};
+use crate::consent::{Decision, DecisionNumber, MediaTransport, NoticePlayed, Prior};
 use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
 use crate::rtp::Codec;
 use crate::time::{Moment, Timestamp};
@@ -36,6 +37,8 @@ pub(super) struct Rig {
     pub(super) out: Vec<Output>,
     pub(super) txn: u64,
     pub(super) cseq: u32,
+    /// The last decision of each leg that is to be made durable.
+    pub(super) decided: BTreeMap<Leg, DecisionNumber>,
 }
 
 impl Rig {
@@ -46,12 +49,29 @@ impl Rig {
     pub(super) fn start(setup: Setup) -> Self {
         let at = Moment { instant: Instant::now(), wall: Timestamp::from_micros(1_000_000) };
         let (call, out) = Call::start(at, setup);
-        Self { call, at, out, txn: 100, cseq: 1 }
+        let mut rig = Self { call, at, out, txn: 100, cseq: 1, decided: BTreeMap::new() };
+        rig.note_decisions();
+        rig
     }
 
     pub(super) fn feed(&mut self, input: Input) -> &mut Self {
         self.out = self.call.handle(self.at, input);
+        self.note_decisions();
         self
+    }
+
+    fn note_decisions(&mut self) {
+        for output in &self.out {
+            if let Output::Commit(decision) = output {
+                self.decided.insert(decision.facts().leg, decision.number());
+            }
+        }
+    }
+
+    /// The leg's last decision cannot be made durable.
+    pub(super) fn not_durable(&mut self, leg: Leg) -> &mut Self {
+        let number = self.decided.get(&leg).copied().unwrap_or_default();
+        self.feed(Input::NotDurable { leg, number })
     }
 
     /// Lets time pass up to the next deadline within `limit`, and ticks there.
@@ -340,7 +360,7 @@ pub(super) fn announced(policy: Policy) -> Rig {
 pub(super) fn dialling() -> Rig {
     let mut rig = announced(opt_in());
     rig.played(1, true).key('1');
-    rig.feed(Input::NotDurable { leg: Leg::Caller });
+    rig.not_durable(Leg::Caller);
     assert_eq!(rig.blocked(), Some(Denial::Unavailable));
     assert!(rig.sent(&Method::Invite).is_some());
     rig

@@ -42,9 +42,9 @@ fn evidence_that_is_not_durable_permits_nobody() {
     for failing in Leg::BOTH {
         let mut rig = accepted(&scratch, policy());
         for decision in std::mem::take(&mut rig.pending) {
-            let leg = decision.facts().leg;
+            let (leg, number) = (decision.facts().leg, decision.number());
             if leg == failing {
-                rig.feed(Input::NotDurable { leg });
+                rig.feed(Input::NotDurable { leg, number });
             } else {
                 let receipt = scratch.commit(decision);
                 rig.feed(Input::Durable(receipt));
@@ -63,7 +63,10 @@ fn evidence_that_is_not_durable_permits_nobody() {
 fn a_receipt_that_comes_too_late_is_worth_nothing() {
     let scratch = Scratch::new();
     let late: [fn(&mut Rig<'_>); 2] = [
-        |rig| rig.feed(Input::NotDurable { leg: Leg::Caller }),
+        |rig| {
+            let number = rig.pending[0].number();
+            rig.feed(Input::NotDurable { leg: Leg::Caller, number });
+        },
         |rig| rig.feed(Input::Left { leg: Leg::Caller }),
     ];
     for before in late {

@@ -1,7 +1,10 @@
 //! Grants, earned the only way there is: from the real machine, with receipts of a real catalog.
 
 mod grants;
+mod known;
+mod pausing;
 mod scripts;
+mod withdrawal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +14,11 @@ use tempfile::TempDir;
 
 use crate::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Receipt, Settings};
 use crate::clock;
-use crate::consent::machine::{Input, Output, PartyFacts, Permission, Verdict};
+use crate::consent::machine::{Input, Output, PartyFacts, PausedBy, Permission, Verdict};
 use crate::consent::policy::{
     AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior};
+use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior, Standing};
 use crate::event::Origin;
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::keys::{Epoch, ReferenceKey, SigningKey, WrappedKey};
@@ -67,22 +70,49 @@ struct Rig<'a> {
     playing: Vec<(Leg, String)>,
     grants: Vec<Grant>,
     verdict: Option<Verdict>,
+    /// What parties are told.
+    said: Vec<(Leg, &'static str)>,
+    released: Vec<Leg>,
+    over: Vec<RecordingId>,
+    /// Pauses and resumptions.
+    flow: Vec<(&'static str, PausedBy)>,
 }
 
 impl<'a> Rig<'a> {
     fn new(scratch: &'a Scratch, policy: Policy) -> Self {
+        Self::knowing(scratch, policy, [Prior::Nothing, Prior::Nothing])
+    }
+
+    /// The same where something is known of the caller and the callee.
+    fn knowing(scratch: &'a Scratch, policy: Policy, prior: [Prior; 2]) -> Self {
+        let [of_caller, of_callee] = prior;
+        let mut prior = [Some(of_caller), Some(of_callee)];
         let parties = Leg::BOTH.map(|leg| PartyFacts {
             leg,
             party_ref: PartyRef([leg.stream().0; 32]),
             locale: "en-US".to_owned(),
             transport: MediaTransport::Rtp,
-            prior: Prior::Nothing,
+            prior: prior[usize::from(leg.stream().0)].take().unwrap_or_default(),
         });
         let (call, recording): (CallId, RecordingId) = (clock::mint(), clock::mint());
         let machine = Permission::new(Arc::new(policy), call, recording, parties.to_vec());
         let at = clock::moment();
         let (pending, playing, grants) = (Vec::new(), Vec::new(), Vec::new());
-        Self { scratch, machine, at, pending, playing, grants, verdict: None }
+        let mut rig = Self {
+            scratch,
+            machine,
+            at,
+            pending,
+            playing,
+            grants,
+            verdict: None,
+            said: Vec::new(),
+            released: Vec::new(),
+            over: Vec::new(),
+            flow: Vec::new(),
+        };
+        rig.feed(Input::Begin);
+        rig
     }
 
     fn feed(&mut self, input: Input) {
@@ -90,6 +120,11 @@ impl<'a> Rig<'a> {
             match output {
                 Output::Play { leg, prompt, .. } => self.playing.push((leg, prompt)),
                 Output::Silence { .. } => {}
+                Output::Say { leg, prompt } => self.said.push((leg, prompt)),
+                Output::Release { leg } => self.released.push(leg),
+                Output::Over { recording } => self.over.push(recording),
+                Output::Paused { by, .. } => self.flow.push(("paused", by)),
+                Output::Resumed { by, .. } => self.flow.push(("resumed", by)),
                 Output::Commit(decision) => self.pending.push(decision),
                 Output::Grant(grant) => self.grants.push(grant),
                 Output::Settled(verdict) => {
@@ -127,7 +162,23 @@ impl<'a> Rig<'a> {
     }
 
     fn key(&mut self, leg: Leg, key: char) {
-        self.feed(Input::Key { leg, key, via: KeyVia::TelephoneEvent, rtp_timestamp: Some(7) });
+        let pressed = self.at.instant;
+        let via = KeyVia::TelephoneEvent;
+        self.feed(Input::Key { leg, pressed, key, via, rtp_timestamp: Some(7) });
+    }
+
+    fn keys(&mut self, leg: Leg, keys: &str) {
+        for key in keys.chars() {
+            self.key(leg, key);
+        }
+    }
+
+    /// No decision that waits becomes durable.
+    fn fail(&mut self) {
+        for decision in std::mem::take(&mut self.pending) {
+            let (leg, number) = (decision.facts().leg, decision.number());
+            self.feed(Input::NotDurable { leg, number });
+        }
     }
 
     /// Time passes up to the machine's deadline, if it has one.

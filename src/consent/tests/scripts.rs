@@ -100,7 +100,8 @@ impl Watch<'_> {
             Act::Durable | Act::Late if !rig.pending.is_empty() => {
                 let decision = rig.pending.remove(0);
                 if matches!(act, Act::Late) {
-                    rig.feed(Input::NotDurable { leg: decision.facts().leg });
+                    let (leg, number) = (decision.facts().leg, decision.number());
+                    rig.feed(Input::NotDurable { leg, number });
                 }
                 let receipt = rig.scratch.commit(decision);
                 if let Some(stream) = receipt.value().permits()
@@ -112,7 +113,8 @@ impl Watch<'_> {
             }
             Act::NotDurable if !rig.pending.is_empty() => {
                 let decision = rig.pending.remove(0);
-                rig.feed(Input::NotDurable { leg: decision.facts().leg });
+                let (leg, number) = (decision.facts().leg, decision.number());
+                rig.feed(Input::NotDurable { leg, number });
             }
             Act::Durable | Act::Late | Act::NotDurable => {}
             Act::Left(leg) => {
