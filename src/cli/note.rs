@@ -16,9 +16,7 @@ pub(super) fn export(config: &Config, note: ExportNote) -> Result<EventId, Failu
     match control::ask(&config.control_socket(), Command::NoteExport(note.clone()), PATIENCE) {
         Ok(Reply::Noted { event }) => Ok(event),
         Ok(Reply::Refused { message, .. }) => Err(Failure::Unavailable(message)),
-        Ok(_) => {
-            Err(Failure::Failed("the agent answers something else".to_owned()))
-        }
+        Ok(_) => Err(Failure::Failed("the agent answers something else".to_owned())),
         Err(AskError::NoAgent { .. }) => {
             let ((), events) = store(config, Vec::new(), vec![note.draft()], |_| Ok(()))?;
             let event = events.first().copied();

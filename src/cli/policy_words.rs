@@ -82,9 +82,9 @@ fn arrival(tale: &Tale<'_>) -> String {
             match (asks(Leg::Caller), asks(Leg::Callee)) {
                 (false, false) => format!("Assent answers the call and dials {uri}."),
                 (true, false) => format!("Assent answers the call, asks and dials {uri}."),
-                (false, true) => format!(
-                    "Assent dials {uri}, asks who answers there, and then joins the two."
-                ),
+                (false, true) => {
+                    format!("Assent dials {uri}, asks who answers there, and then joins the two.")
+                }
                 (true, true) => format!(
                     "Assent answers the call, dials {uri}, asks both, and then joins the two."
                 ),
@@ -297,7 +297,10 @@ mod tests {
         let text = "gate = \"token\"\nstanding = { callee = \"a\" }\n[policy.token]\n\
                     peers = [\"10.0.0.5\"]\nkeys = [{ id = \"k\", hmac_file = \"k\" }]\n";
         let said = told(&config(text), [false; 2]).join("\n");
-        assert!(said.contains("A token in User-to-User from 10.0.0.5, not older than 5m"), "{said}");
+        assert!(
+            said.contains("A token in User-to-User from 10.0.0.5, not older than 5m"),
+            "{said}"
+        );
         assert!(said.contains("Without one: The caller hears \"notice-opt-in\""), "{said}");
     }
 }

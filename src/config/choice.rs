@@ -156,6 +156,15 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_fits_and_could_never_record_is_refused() {
+        let vain = TEXT.replacen("standing = { callee = \"a\" }\n        purposes = [\"q\"]\n        controller = \"A\"\n        retention = \"30d\"", "purposes = [\"q\"]\n        controller = \"A\"\n        retention = \"30d\"", 1);
+        let said = parse(&vain, "t").unwrap_err().to_string();
+        assert!(said.contains("policy.germany: under \"germany\" the callee is neither"), "{said}");
+        let endpoint = vain.replace("next_hop = \"sip:127.0.0.1:5080\"", "mode = \"endpoint\"");
+        assert!(parse(&endpoint, "t").is_ok());
+    }
+
+    #[test]
     fn on_a_route_with_mixed_streams_the_scope_is_all() {
         let none = Headers::new();
         let separate = chosen("+331", "200", &none).policy;

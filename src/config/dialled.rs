@@ -47,7 +47,10 @@ pub(super) fn refuse_ambiguous(section: &Section<'_>, policy: &Policy) {
         clash("refuse", format!("the key {refuse} accepts and refuses"));
     }
     if withdraw.contains(pause.as_str()) || pause.contains(withdraw.as_str()) {
-        clash("pause", format!("one of {pause:?} and the keys that withdraw, {withdraw:?}, is in the other"));
+        clash(
+            "pause",
+            format!("one of {pause:?} and the keys that withdraw, {withdraw:?}, is in the other"),
+        );
     }
     for (name, keys) in [("withdraw", withdraw), ("pause", pause)] {
         if keys.contains(*accept) {

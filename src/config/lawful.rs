@@ -118,4 +118,3 @@ pub(super) fn retention(field: &Field<'_>) -> Duration {
         span_within(text, Duration::from_secs(60), 36_500 * DAY)
     })
 }
-

@@ -103,4 +103,3 @@ pub(super) fn read(section: &mut Section<'_>, gate: Gate, fallback: Gate) -> Par
     }
     Parties { caller, callee, on_file }
 }
-

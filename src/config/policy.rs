@@ -264,10 +264,10 @@ fn file_name(text: &str) -> Result<String, Wrong> {
 #[cfg(test)]
 mod tests {
     use crate::config::{Config, parse};
-    use crate::consent::policy::{Ask, Gate};
+    use crate::consent::policy::{AcceptAgain, Acknowledgement, Ask, Gate};
 
     const GOOD: &str = "name = \"default\"\npurposes = [\"quality\"]\ncontroller = \"A\"\n\
-                        standing = { callee = \"agreement\" }\n";
+                        standing = { callee = \"agreement\" }\nretention = \"90d\"\n";
 
     fn policy(more: &str) -> Result<Config, String> {
         parse(&format!("[[policy]]\n{GOOD}{more}\n"), "t")
@@ -293,26 +293,79 @@ mod tests {
 
     #[test]
     fn a_choice_that_ends_the_call_is_not_consent() {
-        assert!(refused("on_refusal = \"hang-up\"").contains("is not free"));
+        let said = refused("on_refusal = \"hang-up\"");
+        assert!(said.contains("is not free") && said.contains("acknowledge = "), "{said}");
         assert!(policy("basis = \"contract\"\non_refusal = \"hang-up\"").is_ok());
+        let acknowledged = "on_refusal = \"hang-up\"\nacknowledge = \"no-alternative-service\"";
+        let config = policy(acknowledged).unwrap();
+        let policy_of = |config: &Config| config.policies["default"].acknowledge;
+        assert_eq!(policy_of(&config), Some(Acknowledgement::NoAlternativeService));
+        assert!(refused("on_refusal = \"hang-up\"\nacknowledge = \"yes\"").contains("not one of"));
+        let said = refused("acknowledge = \"no-alternative-service\"");
+        assert!(said.contains("acknowledges what this policy does not do"), "{said}");
     }
 
     #[test]
     fn nothing_is_kept_without_an_end_a_purpose_or_a_controller() {
-        assert!(refused("retention = \"forever\"").contains("has no end"));
-        assert!(refused("retention = \"0s\"").contains("out of range"));
+        let keeps = |text: &str| {
+            let text = format!(
+                "[[policy]]\n{}retention = {text}\n",
+                GOOD.replace("retention = \"90d\"\n", "")
+            );
+            parse(&text, "t").unwrap_err().to_string()
+        };
+        assert!(keeps("\"forever\"").contains("has no end"));
+        assert!(keeps("\"0s\"").contains("out of range"));
         let said = parse("[[policy]]\nname = \"default\"\n", "t").unwrap_err().to_string();
         assert!(said.contains("policy.default.purposes: names no purpose"), "{said}");
         assert!(said.contains("policy.default.controller: names nobody"), "{said}");
-        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(said.contains("policy.default.retention: is missing"), "{said}");
+        assert_eq!(said.lines().count(), 4, "{said}");
     }
 
     #[test]
-    fn what_a_later_version_brings_is_refused_and_never_ignored() {
-        assert!(refused("gate = \"token\"").contains("not available in this version"));
-        assert!(
-            refused("ask = [\"caller\", \"callee\"]").contains("not available in this version")
-        );
+    fn silence_is_no_answer_to_a_missing_token_either() {
+        let token =
+            "[policy.token]\npeers = [\"10.0.0.5\"]\nkeys = [{ id = \"k\", hmac_file = \"k\" }]\n";
+        let said = refused(&format!("gate = \"token\"\nfallback = \"no-objection\"\n{token}"));
+        assert!(said.contains("policy.default.fallback: silence is not consent"), "{said}");
+        assert!(said.contains("write fallback = \"opt-in\""), "{said}");
+        let legitimate = "basis = \"legitimate_interests\"\n";
+        let text = format!("{legitimate}gate = \"token\"\nfallback = \"no-objection\"\n{token}");
+        let config = policy(&text).unwrap();
+        assert_eq!(config.policies["default"].notice, "notice-no-objection");
+        let said = refused(&format!("gate = \"token\"\nfallback = \"standing\"\n{token}"));
+        assert!(said.contains("names no agreement for the caller"), "{said}");
+        let said = refused(&format!("gate = \"token\"\nfallback = \"token\"\n{token}"));
+        assert!(said.contains("not one of its values"), "{said}");
+    }
+
+    #[test]
+    fn an_agreement_may_stand_in_for_a_missing_token() {
+        let text = "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\ncontroller = \"A\"\n\
+                    retention = \"1d\"\ngate = \"token\"\nfallback = \"standing\"\n\
+                    ask = [\"caller\", \"callee\"]\n\
+                    standing = { caller = \"a\", callee = \"b\" }\n[policy.token]\n\
+                    peers = [\"10.0.0.5\"]\nkeys = [{ id = \"k\", hmac_file = \"k\" }]\n";
+        let (config, _) = parse(text, "t").unwrap();
+        let policy = &config.policies["default"];
+        assert_eq!((&policy.caller, &policy.callee), (&Ask::OnCall, &Ask::OnCall));
+        assert_eq!(policy.on_file.callee.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn the_times_and_limits_of_a_call_are_read() {
+        let config =
+            policy("pause_limit = \"90s\"\naccept_again = true\nnotice_loss = 5\nbeep = \"15s\"");
+        let policy_of = config.unwrap();
+        let read = &policy_of.policies["default"];
+        assert_eq!((read.pause_limit.as_secs(), read.loss_limit), (90, 5));
+        assert_eq!(read.accept_again, AcceptAgain::ByKey);
+        assert_eq!(read.beep.map(|every| every.as_secs()), Some(15));
+        for bad in ["beep = \"4s\"", "beep = \"121s\"", "notice_loss = 51", "pause_limit = \"9s\""]
+        {
+            assert!(refused(bad).contains("out of range"), "{bad}");
+        }
     }
 
     #[test]
@@ -322,23 +375,44 @@ mod tests {
         assert_eq!(config.policies["default"].callee, Ask::Standing("agreement".to_owned()));
         assert!(refused("gate = \"standing\"").contains("caller"));
         assert!(refused("ask = []").contains("names nobody"));
+        assert!(refused("ask = [\"caller\", \"callee\"]").contains("who is asked as well"));
+        let both = GOOD
+            .replace("standing = { callee = \"agreement\" }\n", "ask = [\"caller\", \"callee\"]\n");
+        let (config, _) = parse(&format!("[[policy]]\n{both}"), "t").unwrap();
+        assert_eq!(config.policies["default"].callee, Ask::OnCall);
     }
 
     #[test]
     fn a_policy_under_which_nobody_would_ever_be_recorded_is_refused() {
-        let text = "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\ncontroller = \"A\"\n";
+        let text = "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\ncontroller = \"A\"\n\
+                    retention = \"1d\"\n";
         let said = parse(text, "t").unwrap_err().to_string();
         assert!(said.contains("callee is neither asked nor covered"), "{said}");
         assert!(parse(&format!("{text}scope = \"per-party\"\n"), "t").is_ok());
         let endpoint = format!("{text}[[route]]\nmode = \"endpoint\"\n");
         assert!(parse(&endpoint, "t").is_ok());
+        let mixed =
+            format!("{text}scope = \"per-party\"\n[[route]]\nnext_hop = \"sip:h\"\nmixed = true\n");
+        let said = parse(&mixed, "t").unwrap_err().to_string();
+        assert!(said.contains("with mixed = true nobody would ever be recorded"), "{said}");
+        assert!(parse(&mixed.replace("true", "false"), "t").is_ok());
     }
 
     #[test]
     fn a_key_means_one_thing() {
         assert!(refused("refuse = \"1\"").contains("accepts and refuses"));
-        assert!(refused("pause = \"*9\"").contains("begin alike"));
-        assert!(refused("withdraw = \"19\"").contains("begins with 1"));
+        assert!(refused("pause = \"*9\"").contains("is in the other"));
+        // A sequence is found wherever it ends.
+        assert!(refused("pause = \"#*9\"").contains("is in the other"));
+        assert!(refused("pause = \"*97\"").contains("is in the other"));
+        assert!(refused("withdraw = \"0*7\"").contains("is in the other"));
+        assert!(refused("withdraw = \"19\"").contains("contains 1, the key that accepts"));
+        assert!(refused("withdraw = \"*91\"").contains("contains 1, the key that accepts"));
+        assert!(refused("pause = \"*1\"").contains("contains 1, the key that accepts"));
+        assert!(refused("pause = \"*27\"").contains("contains 2, the key that refuses"));
+        assert!(policy("withdraw = \"*2\"").is_ok());
+        assert!(refused("withdraw = \"9\"").contains("two to eight"));
+        assert!(refused("pause = \"*77777777\"").contains("two to eight"));
         assert!(refused("accept = \"12\"").contains("is not one key"));
         assert!(refused("withdraw = \"x\"").contains("not a sequence of keys"));
     }
@@ -351,5 +425,18 @@ mod tests {
         let config = policy("locale = { \"+49\" = \"de-DE\", \"*\" = \"fr-FR\" }").unwrap();
         assert_eq!(config.policies["default"].locale_for("+4930"), "de-DE");
         assert_eq!(config.policies["default"].locale_for("+33"), "fr-FR");
+        assert!(refused("locale = \"de-de\"").contains("not a locale"));
+        assert!(refused("locale_header = \"X Language\"").contains("not the name of a header"));
+        let config = policy("locale_header = { caller = \"X-Language\" }").unwrap();
+        let header = &config.policies["default"].locale_header;
+        assert_eq!(
+            (header.caller.as_deref(), header.callee.as_deref()),
+            (Some("X-Language"), None)
+        );
+        let routed =
+            format!("[[policy]]\n{GOOD}[[route]]\nnext_hop = \"sip:h\"\nlocale = \"de-AT\"\n");
+        let (config, _) = parse(&routed, "t").unwrap();
+        assert_eq!(config.routes[0].locale.of(crate::ids::Leg::Callee), Some("de-AT"));
+        assert!(parse(&routed.replace("de-AT", "../"), "t").is_err());
     }
 }

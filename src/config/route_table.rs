@@ -8,7 +8,7 @@ use crate::config::matching;
 use crate::config::next_hop::NextHop;
 use crate::config::policy::Policies;
 use crate::config::problem::Wrong;
-use crate::config::route::{Match, Mode, Pattern, Route, Streams};
+use crate::config::route::{Match, Mode, Pattern, PolicyMatch, Route, Streams};
 use crate::consent::policy::{Ask, ByLeg, Policy, Scope};
 
 pub(super) fn read_all(top: &mut Section<'_>, policies: &Policies) -> Vec<Route> {
@@ -18,11 +18,19 @@ pub(super) fn read_all(top: &mut Section<'_>, policies: &Policies) -> Vec<Route>
     if sections.is_empty() {
         top.report("route", Wrong::new("names no route", "write at least one [[route]]"));
     }
-    sections
+    let routes: Vec<Route> = sections
         .into_iter()
         .enumerate()
         .filter_map(|(index, section)| read(section, index + 1, policies))
-        .collect()
+        .collect();
+    // Where there is an endpoint, the policy may be meant for it.
+    if routes.iter().all(|route| matches!(route.mode, Mode::Inline { .. })) {
+        for PolicyMatch { policy, .. } in &policies.matching {
+            let key = format!("policy.{}", policy.name);
+            refuse_in_vain(top, &key, policy, Streams::Separate, policies);
+        }
+    }
+    routes
 }
 
 /// The route of a file without one: every call, to a PBX on loopback.

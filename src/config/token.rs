@@ -170,13 +170,14 @@ fn read_key(section: &mut Section<'_>) -> Option<(String, KeySource)> {
     if !field.is_set() {
         field.report(Wrong::new("is missing", "name the key as the tokens do, such as \"pbx-1\""));
     }
-    let id = field.optional(|text| match (1..=64).contains(&text.len()) && text.bytes().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err(Wrong::new(
-            format!("{text:?} is not the name of a key"),
-            "write up to 64 letters, digits, -, _ and .",
-        )),
-    });
+    let id =
+        field.optional(|text| match (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+            true => Ok(text.to_owned()),
+            false => Err(Wrong::new(
+                format!("{text:?} is not the name of a key"),
+                "write up to 64 letters, digits, -, _ and .",
+            )),
+        });
     let (hmac, file, ed25519) =
         (section.field("hmac"), section.field("hmac_file"), section.field("ed25519"));
     let given = [&hmac, &file, &ed25519].iter().filter(|field| field.is_set()).count();
@@ -203,14 +204,10 @@ fn read_key(section: &mut Section<'_>) -> Option<(String, KeySource)> {
     });
     let ed25519 = ed25519.optional(|text| {
         let bytes = decode_key(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let usable = |bytes: &[u8; 32]| {
-            VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak())
-        };
+        let usable =
+            |bytes: &[u8; 32]| VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak());
         bytes.filter(usable).map(KeySource::Ed25519).ok_or_else(|| {
-            Wrong::new(
-                "is not an Ed25519 public key",
-                "write its 32 bytes in hex or base64",
-            )
+            Wrong::new("is not an Ed25519 public key", "write its 32 bytes in hex or base64")
         })
     });
     let source = hmac.or_else(|| file.path().map(KeySource::HmacFile)).or(ed25519);

@@ -93,7 +93,8 @@ mod tests {
         {
             assert_eq!(normalised(text).as_deref(), Some(locale), "{text}");
         }
-        for bad in ["", "d", "deutsch", "de-", "de-ATX", "de-4x", "../etc", "de-AT-1996", "*", "ä"] {
+        for bad in ["", "d", "deutsch", "de-", "de-ATX", "de-4x", "../etc", "de-AT-1996", "*", "ä"]
+        {
             assert_eq!(normalised(bad), None, "{bad}");
         }
     }
@@ -108,7 +109,10 @@ mod tests {
             policy.locale_of(number, hints)
         };
         let because = |locale: &str, because| (locale.to_owned(), because);
-        assert_eq!(of("+4930", Some("fr-ch, de"), Some("it-IT")), because("fr-CH", Because::Header));
+        assert_eq!(
+            of("+4930", Some("fr-ch, de"), Some("it-IT")),
+            because("fr-CH", Because::Header)
+        );
         assert_eq!(of("+4930", Some("*"), Some("it-IT")), because("it-IT", Because::Route));
         assert_eq!(of("+4930", Some("nonsense"), None), because("de-DE", Because::Number));
         assert_eq!(of("+1", None, None), because("en-US", Because::Number));

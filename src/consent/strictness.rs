@@ -79,9 +79,7 @@ impl Criterion {
                 Scope::PerParty => 0,
             }),
             Criterion::Asked => by(|policy| count(policy, |ask| *ask == Ask::OnCall)),
-            Criterion::OnFile => {
-                by(|policy| count(policy, |ask| !matches!(ask, Ask::Standing(_))))
-            }
+            Criterion::OnFile => by(|policy| count(policy, |ask| !matches!(ask, Ask::Standing(_)))),
             Criterion::Refusal => by(|policy| match policy.on_refusal {
                 OnRefusal::Continue => 1,
                 OnRefusal::HangUp => 0,

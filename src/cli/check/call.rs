@@ -12,9 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::policy_words::{self, Tale};
 use crate::cli::when;
-use crate::config::{
-    Candidate, Chosen, Fits, Loaded, Offered, Origin, Route, Streams, select,
-};
+use crate::config::{Candidate, Chosen, Fits, Loaded, Offered, Origin, Route, Streams, select};
 use crate::consent::locale::{Because, Hints};
 use crate::consent::policy::Policy;
 use crate::ids::{Leg, Pii};
@@ -82,7 +80,10 @@ pub(super) fn run(text: &str, loaded: &Loaded, output: &mut Output) -> Result<()
             let from = match *key {
                 // What holds is not what the policy says.
                 "scope"
-                    if config.policies.get(&policy.name).is_some_and(|p| p.scope != policy.scope) =>
+                    if config
+                        .policies
+                        .get(&policy.name)
+                        .is_some_and(|p| p.scope != policy.scope) =>
                 {
                     format!("mixed = true of route {}", route.number)
                 }
@@ -91,7 +92,9 @@ pub(super) fn run(text: &str, loaded: &Loaded, output: &mut Output) -> Result<()
             [(*key).to_owned(), value(policy), from]
         })
         .collect();
-    rows.extend(tokens.map(|source| values::token_rows(source, policy, loaded)).unwrap_or_default());
+    rows.extend(
+        tokens.map(|source| values::token_rows(source, policy, loaded)).unwrap_or_default(),
+    );
     output.table(["KEY", "VALUE", "FROM"], &rows)?;
     output.line("")?;
     for leg in policy_words::present(route) {
@@ -195,8 +198,7 @@ impl Spoken {
         book: Option<&PromptBook>,
     ) -> Self {
         let header = policy.locale_header(leg).and_then(|name| call.headers.first(name));
-        let hints =
-            Hints { header: header.map(|value| &value[..]), route: route.locale.of(leg) };
+        let hints = Hints { header: header.map(|value| &value[..]), route: route.locale.of(leg) };
         // As a call does it: by the normalised number.
         let number = call.number(leg).map(|number| number.expose().to_owned());
         let (wanted, because) = policy.locale_of(&number.unwrap_or_default(), hints);
@@ -230,7 +232,10 @@ impl Spoken {
 
 /// Who of the call is on the do-not-record list.
 enum DoNotRecord {
-    Known { caller: Option<ListedParty>, callee: Option<ListedParty> },
+    Known {
+        caller: Option<ListedParty>,
+        callee: Option<ListedParty>,
+    },
     /// The catalog cannot be read, and why.
     Unreadable(String),
 }

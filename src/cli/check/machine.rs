@@ -280,12 +280,6 @@ fn token_keys(config: &Config, findings: &mut Vec<Finding>) {
             Ok(rule) => Finding::ok(what, format!("{} can be used", counted(rule.keys.len()))),
             Err(why) => Finding::wrong(what, why.to_string()),
         });
-        for peer in source.peers.iter().filter(|peer| !config.sip.peers.contains(peer)) {
-            findings.push(Finding::note(
-                format!("policy.{policy}.token.peers"),
-                format!("{peer} does not stand in sip.peers; see that its calls are taken"),
-            ));
-        }
     }
 }
 

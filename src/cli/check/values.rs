@@ -28,9 +28,11 @@ pub(super) const VALUES: [(&str, fn(&Policy) -> String); 27] = [
     ("notice", |p| p.notice.clone()),
     ("locale", |p| listed(p.locale.iter().map(|(prefix, locale)| format!("{prefix} = {locale}")))),
     ("locale_header", |p| {
-        listed(Leg::BOTH.iter().filter_map(|leg| {
-            p.locale_header.of(*leg).map(|header| format!("{leg} = {header}"))
-        }))
+        listed(
+            Leg::BOTH.iter().filter_map(|leg| {
+                p.locale_header.of(*leg).map(|header| format!("{leg} = {header}"))
+            }),
+        )
     }),
     ("accept", |p| p.accept.to_string()),
     ("refuse", |p| p.refuse.to_string()),

@@ -288,7 +288,8 @@ pub(super) mod tests {
         let said = verify(&text, |_| None, AGE, CALL, NOW);
         assert_eq!(said, Err(Fault::UnknownKey));
         // The public half is no secret, and must not do as one.
-        let public_half = TokenKey::Hmac(Zeroizing::new(signing().verifying_key().to_bytes().into()));
+        let public_half =
+            TokenKey::Hmac(Zeroizing::new(signing().verifying_key().to_bytes().into()));
         let text = by_ed25519(&payload("caller", "granted", issued()));
         assert_eq!(checked(&text, &public_half), Err(Fault::BadSignature));
     }
