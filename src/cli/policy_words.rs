@@ -298,7 +298,7 @@ mod tests {
                     peers = [\"10.0.0.5\"]\nkeys = [{ id = \"k\", hmac_file = \"k\" }]\n";
         let said = told(&config(text), [false; 2]).join("\n");
         assert!(
-            said.contains("A token in User-to-User from 10.0.0.5, not older than 5m"),
+            said.contains("A token in User-to-User from 10.0.0.5/32, not older than 5m"),
             "{said}"
         );
         assert!(said.contains("Without one: The caller hears \"notice-opt-in\""), "{said}");

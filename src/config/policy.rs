@@ -320,7 +320,7 @@ mod tests {
         assert!(said.contains("policy.default.purposes: names no purpose"), "{said}");
         assert!(said.contains("policy.default.controller: names nobody"), "{said}");
         assert!(said.contains("policy.default.retention: is missing"), "{said}");
-        assert_eq!(said.lines().count(), 4, "{said}");
+        assert_eq!(said.lines().count(), 3, "{said}");
     }
 
     #[test]

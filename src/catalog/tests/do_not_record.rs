@@ -17,13 +17,13 @@ fn listed(n: u64, reason: &str, at: i64) -> Change {
     Change::Listed { entry: entry(n, reason, at), number: number(n) }
 }
 
-#[tokio::test]
-async fn a_party_is_listed_until_taken_off_and_survives_a_restart() {
+#[test]
+fn a_party_is_listed_until_taken_off_and_survives_a_restart() {
     let scratch = Scratch::new();
     let changes = vec![listed(1, "first", 1), listed(2, "other", 2)];
-    scratch.catalog.record(changes, Vec::new()).await.unwrap();
+    wait(scratch.catalog.record(changes, Vec::new())).unwrap();
     // Listed again: the day stays, the reason is the new one.
-    scratch.catalog.record(vec![listed(1, "second", 9)], Vec::new()).await.unwrap();
+    wait(scratch.catalog.record(vec![listed(1, "second", 9)], Vec::new())).unwrap();
     let scratch = scratch.reopened();
     let reader = scratch.reader();
     assert_eq!(reader.do_not_record().unwrap(), [entry(2, "other", 2), entry(1, "second", 1)]);
@@ -33,7 +33,7 @@ async fn a_party_is_listed_until_taken_off_and_survives_a_restart() {
     let clear = reader.listed_number(party(1), &reference()).unwrap().unwrap();
     assert_eq!(clear.expose(), number(1).expose());
     let change = Change::Unlisted { party: party(1) };
-    scratch.catalog.record(vec![change.clone(), change], Vec::new()).await.unwrap();
+    wait(scratch.catalog.record(vec![change.clone(), change], Vec::new())).unwrap();
     assert_eq!(scratch.reader().listed().unwrap(), [party(2)].into());
 }
 

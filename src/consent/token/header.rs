@@ -35,7 +35,7 @@ fn token(element: &str) -> Option<String> {
 }
 
 fn of_hex(value: &str) -> Option<String> {
-    String::from_utf8(hex::decode(value).ok()?).ok()
+    String::from_utf8(hex::decode(value).ok()?).ok().filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
