@@ -516,7 +516,12 @@ impl Call {
         }
         self.phase = Phase::Over;
         self.farewell = None;
-        for leg in Leg::BOTH {
+        // Who hung up goes first: theirs is an answer, the other's question only ends.
+        let first = match cause {
+            Cause::HungUp(leg) => leg,
+            _ => Leg::Caller,
+        };
+        for leg in [first, first.other()] {
             self.permit(at, Asked::Left { leg }, out);
         }
         self.grants.clear();

@@ -1,5 +1,6 @@
 //! Whole calls through the machine, without a socket or a clock.
 
+mod asking;
 mod rig;
 
 use std::time::Duration;
