@@ -97,19 +97,26 @@ fn a_token_of_a_trusted_peer_answers_for_the_party() {
 fn a_token_that_does_not_count_leads_to_the_fallback() {
     let folder = tempfile::tempdir().expect("a folder");
     let key = key_file(folder.path());
-    let cases: [(&str, &str, fn(&str) -> String); 4] = [
-        ("127.0.0.2", "stranger", |call_id| token(call_id, "caller", "granted")),
-        ("127.0.0.1", "other-call", |_| token("another@pbx", "caller", "granted")),
-        ("127.0.0.1", "malformed", |_| "v1.e30.AAAA".to_owned()),
-        ("127.0.0.1", "bad-signature", |call_id| {
+    let spoilt = |verdict: &str, call_id: &str| match verdict {
+        "other-call" => token("another@pbx", "caller", "granted"),
+        "malformed" => "v1.e30.AAAA".to_owned(),
+        "bad-signature" => {
             let token = token(call_id, "caller", "granted");
             let (signed, _) = token.rsplit_once('.').expect("a signature");
             format!("{signed}.{}", "A".repeat(43))
-        }),
-    ];
-    for (peer, verdict, token) in cases {
+        }
+        _ => token(call_id, "caller", "granted"),
+    };
+    for (peer, verdict) in [
+        ("127.0.0.2", "stranger"),
+        ("127.0.0.1", "other-call"),
+        ("127.0.0.1", "malformed"),
+        ("127.0.0.1", "bad-signature"),
+    ] {
         let agent = by_token(&key, peer).start();
-        let facts = evidence_of(&agent, |call_id| format!("User-to-User: {}\r\n", token(call_id)));
+        let facts = evidence_of(&agent, |call_id| {
+            format!("User-to-User: {}\r\n", spoilt(verdict, call_id))
+        });
         assert_eq!(facts["outcome"], "refused", "{verdict}: {facts}");
         assert_eq!(facts["gate"], "opt-in", "{verdict}: {facts}");
         assert_eq!(notices(&agent).len(), 1, "{verdict}: the caller is asked");
@@ -166,14 +173,20 @@ fn a_listed_party_is_not_asked_from_the_next_call_on() {
 
 #[test]
 fn the_strictest_policy_that_fits_governs_and_the_header_names_the_language() {
-    let agent = Agent::builder()
+    let mut agent = Agent::builder()
         .no_objection("1s")
         .further(
             "[[policy]]\nname = \"queue\"\nmatch = { header = { \"X-Queue\" = \"sales*\" } }\n\
              purposes = [\"quality\"]\ncontroller = \"Test GmbH\"\nretention = \"30d\"\n\
              attempts = 1\nanswer_within = \"1s\"\nlocale_header = \"X-Language\"\n",
         )
-        .start();
+        .prepare();
+    let prompts = agent.folder().join("prompts");
+    std::fs::create_dir_all(prompts.join("de-DE")).expect("a folder");
+    let notice = "notice-opt-in.wav";
+    std::fs::copy(prompts.join("en-US").join(notice), prompts.join("de-DE").join(notice))
+        .expect("a short notice in German");
+    agent.restart();
     let check = |call: &str| agent.json(&["check", "--call", call]).remove(0);
     let said = check("from=1,to=1,header.X-Queue=sales-1,header.X-Language=de-at");
     assert_eq!(said["policy"]["name"], "queue", "{said}");

@@ -302,6 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_with_a_shared_key_is_not_open_to_all() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        let text = format!(
+            "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\ncontroller = \"A\"\n\
+             retention = \"1d\"\ngate = \"token\"\nstanding = {{ callee = \"a\" }}\n\
+             [policy.token]\npeers = [\"::1\"]\nkeys = [{{ id = \"a\", hmac = \"{SECRET}\" }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let load = |mode: u32| {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            crate::config::load(crate::config::Source::File(path.clone()))
+        };
+        let said = load(0o644).unwrap_err().to_string();
+        assert!(said.contains("open to all (mode 0644)") && said.contains("chmod 640"), "{said}");
+        assert!(load(0o640).is_ok() && load(0o600).is_ok());
+    }
+
+    #[test]
     fn a_key_in_a_file_is_read_and_must_be_one() {
         let config = with_key("{ id = \"a\", hmac_file = \"a.key\" }").unwrap();
         let source = &config.tokens["default"];

@@ -20,7 +20,7 @@ pub enum Prior {
 /// What a valid token states about a party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenStated {
-    /// SHA-256 of the token as it stood in the header.
+    /// SHA-256 of the token's text.
     pub digest: Digest,
     /// The identifier of the key that signed it.
     pub key: String,
