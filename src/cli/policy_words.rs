@@ -1,5 +1,6 @@
 //! What a policy does with a call, in words.
 
+use crate::cli::check;
 use crate::config::{Mode, Route, Streams, TokenSource, span_text};
 use crate::consent::policy::{
     AcceptAgain, Ask, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
@@ -119,7 +120,7 @@ fn token(tale: &Tale<'_>, leg: Leg) -> String {
     let Some(source) = tale.tokens else {
         return format!("A token states what the {leg} answered.");
     };
-    let peers: Vec<String> = source.peers.iter().map(ToString::to_string).collect();
+    let peers: Vec<String> = source.peers.iter().map(check::peer).collect();
     format!(
         "A token in {} from {}, not older than {}, states what the {leg} answered; nobody asks \
          then.",
@@ -298,7 +299,7 @@ mod tests {
                     peers = [\"10.0.0.5\"]\nkeys = [{ id = \"k\", hmac_file = \"k\" }]\n";
         let said = told(&config(text), [false; 2]).join("\n");
         assert!(
-            said.contains("A token in User-to-User from 10.0.0.5/32, not older than 5m"),
+            said.contains("A token in User-to-User from 10.0.0.5, not older than 5m"),
             "{said}"
         );
         assert!(said.contains("Without one: The caller hears \"notice-opt-in\""), "{said}");

@@ -104,6 +104,8 @@ fn built_in() -> Policy {
 fn read(mut section: Section<'_>, others: &Policies) -> ReadPolicy {
     let name = name(&mut section, &others.by_name);
     let defaults = built_in();
+    // So that it is known where it stands.
+    section.field("match");
     let matches = section.has("match").then(|| matching::read(section.section("match")));
     let basis = section.field("basis").word(defaults.basis, &BASES);
     let gate = section.field("gate").word(Gate::OptIn, &GATES);

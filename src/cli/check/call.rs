@@ -55,7 +55,7 @@ pub(super) fn run(text: &str, loaded: &Loaded, output: &mut Output) -> Result<()
             "policy": policy,
             "policy_digest": policy.digest(),
             "candidates": chosen.candidates.iter().map(candidate_value).collect::<Vec<_>>(),
-            "origins": values::origins(policy, loaded),
+            "origins": values::origins(policy, route, loaded),
             "token": tokens.map(values::token_value),
             "locales": { "caller": caller.value(), "callee": callee.value() },
             "do_not_record": lists.value(),
@@ -77,23 +77,11 @@ pub(super) fn run(text: &str, loaded: &Loaded, output: &mut Output) -> Result<()
     let mut rows: Vec<[String; 3]> = VALUES
         .iter()
         .map(|(key, value)| {
-            let from = match *key {
-                // What holds is not what the policy says.
-                "scope"
-                    if config
-                        .policies
-                        .get(&policy.name)
-                        .is_some_and(|p| p.scope != policy.scope) =>
-                {
-                    format!("mixed = true of route {}", route.number)
-                }
-                _ => values::origin(policy, key, loaded),
-            };
-            [(*key).to_owned(), value(policy), from]
+            [(*key).to_owned(), value(policy), values::origin(policy, key, route, loaded)]
         })
         .collect();
     rows.extend(
-        tokens.map(|source| values::token_rows(source, policy, loaded)).unwrap_or_default(),
+        tokens.map(|source| values::token_rows(source, policy, route, loaded)).unwrap_or_default(),
     );
     output.table(["KEY", "VALUE", "FROM"], &rows)?;
     output.line("")?;
@@ -151,7 +139,7 @@ fn candidates(
             let fits = match candidate.fits {
                 Fits::Route => format!("route {} names it", route.number),
                 Fits::Match => {
-                    format!("its match ({})", place(&format!("policy.{name}.name"), loaded))
+                    format!("its match ({})", place(&format!("policy.{name}.match"), loaded))
                 }
             };
             let verdict = match candidate.looser_by {
@@ -321,4 +309,77 @@ fn wrong(part: &str) -> Failure {
         "--call: {part:?} says nothing about a call; write \
          from=NUMBER,to=NUMBER,peer=ADDRESS,direction=inbound,header.NAME=VALUE"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::config::{Source, load};
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const TEXT: &str = "[[route]]\nnext_hop = \"sip:10.0.0.9\"\npolicy = \"loose\"\nmixed = true\n\
+        [[policy]]\nname = \"loose\"\nbasis = \"contract\"\ngate = \"no-objection\"\n\
+        ask = [\"caller\", \"callee\"]\nscope = \"per-party\"\npurposes = [\"q\"]\n\
+        controller = \"A\"\nretention = \"2d\"\n\
+        [[policy]]\nname = \"strict\"\nmatch = { from = \"+49*\" }\npurposes = [\"q\"]\n\
+        controller = \"A\"\nretention = \"1d\"\nstanding = { callee = \"a\" }\n\
+        locale = { \"+49\" = \"de-AT\", \"*\" = \"en-US\" }\n";
+
+    fn said(call: &str, json: bool) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        let data = folder.path().join("data");
+        std::fs::write(&path, format!("data = \"{}\"\n{TEXT}", data.display())).unwrap();
+        let said = Said::default();
+        let mut output = Output::into(Box::new(said.clone()), json);
+        run(call, &load(Source::File(path)).unwrap(), &mut output).unwrap();
+        output.finish().unwrap();
+        let bytes = said.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_policy_that_fits_is_named_with_the_reason() {
+        let said = said("from=+4930,to=200", false);
+        for part in [
+            "a.toml, line 4) is the first that matches: inline, policy \"loose\".",
+            "governs: it is the strictest",
+            "a.toml, line 17)",
+            "less strict by gate: no-objection",
+            "The locale of the caller is de-AT, by the number; there is no prompt for it, so \
+             de-DE is played.",
+            "The caller hears \"notice-opt-in\" in de-DE",
+            "Whether anybody is on the do-not-record list is unknown",
+        ] {
+            assert!(said.contains(part), "{part} is not in\n{said}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_the_route_forces_says_so() {
+        let words = said("from=+33,to=200", false);
+        let scope = words.lines().find(|line| line.starts_with("scope")).unwrap();
+        assert!(scope.contains("all") && scope.ends_with("mixed = true of route 1"), "{words}");
+        assert!(words.contains("governs: no other fits"), "{words}");
+        let value: Value = serde_json::from_str(&said("from=+33,to=200", true)).unwrap();
+        assert_eq!(value["origins"]["scope"], "mixed = true of route 1");
+        assert_eq!(value["candidates"].as_array().unwrap().len(), 1);
+        assert_eq!(value["do_not_record"], Value::Null);
+        assert!(value["story"].as_array().unwrap().len() > 5);
+    }
 }

@@ -4,6 +4,8 @@ mod call;
 mod machine;
 mod values;
 
+pub(super) use values::peer;
+
 use serde::Serialize;
 
 use crate::cli::context::Context;

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{Loaded, Origin, TokenSource, span_text};
+use crate::config::{Loaded, Origin, Route, TokenSource, span_text};
 use crate::consent::policy::{AcceptAgain, Ask, Gate, Policy};
 use crate::ids::Leg;
+use crate::network::Network;
 
 /// The keys of a policy, and its values as the configuration writes them.
 #[allow(clippy::type_complexity)]
@@ -73,7 +74,11 @@ fn listed(items: impl Iterator<Item = String>) -> String {
 }
 
 /// Where the value of a key comes from.
-pub(super) fn origin(policy: &Policy, key: &str, loaded: &Loaded) -> String {
+pub(super) fn origin(policy: &Policy, key: &str, route: &Route, loaded: &Loaded) -> String {
+    let says = loaded.config.policies.get(&policy.name);
+    if key == "scope" && says.is_some_and(|says| says.scope != policy.scope) {
+        return format!("mixed = true of route {}", route.number);
+    }
     match loaded.origins.of(&format!("policy.{}.{key}", policy.name)) {
         Origin::File { line } => format!("line {line}"),
         Origin::Default => "default".to_owned(),
@@ -81,8 +86,9 @@ pub(super) fn origin(policy: &Policy, key: &str, loaded: &Loaded) -> String {
 }
 
 /// The same for every key.
-pub(super) fn origins(policy: &Policy, loaded: &Loaded) -> Value {
-    let origins = VALUES.iter().map(|(key, _)| ((*key).to_owned(), origin(policy, key, loaded)));
+pub(super) fn origins(policy: &Policy, route: &Route, loaded: &Loaded) -> Value {
+    let origins =
+        VALUES.iter().map(|(key, _)| ((*key).to_owned(), origin(policy, key, route, loaded)));
     Value::Object(origins.map(|(key, origin)| (key, Value::String(origin))).collect())
 }
 
@@ -90,18 +96,19 @@ pub(super) fn origins(policy: &Policy, loaded: &Loaded) -> Value {
 pub(super) fn token_rows(
     source: &TokenSource,
     policy: &Policy,
+    route: &Route,
     loaded: &Loaded,
 ) -> Vec<[String; 3]> {
     [
         ("token.header", source.header.clone()),
-        ("token.peers", listed(source.peers.iter().map(ToString::to_string))),
+        ("token.peers", listed(source.peers.iter().map(peer))),
         ("token.max_age", span_text(source.max_age)),
         ("token.keys", listed(source.keys.keys().cloned())),
     ]
     .map(|(key, value)| {
         let from = match key {
-            "token.keys" => origin(policy, "token.keys[1].id", loaded),
-            _ => origin(policy, key, loaded),
+            "token.keys" => origin(policy, "token.keys[1].id", route, loaded),
+            _ => origin(policy, key, route, loaded),
         };
         [key.to_owned(), value, from]
     })
@@ -112,8 +119,15 @@ pub(super) fn token_rows(
 pub(super) fn token_value(source: &TokenSource) -> Value {
     json!({
         "header": source.header,
-        "peers": source.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "peers": source.peers.iter().map(peer).collect::<Vec<_>>(),
         "max_age": span_text(source.max_age),
         "keys": source.keys.keys().collect::<Vec<_>>(),
     })
+}
+
+/// A network as people write it: an address alone where it is one.
+pub(in crate::cli) fn peer(network: &Network) -> String {
+    let text = network.to_string();
+    let whole = if text.contains(':') { "/128" } else { "/32" };
+    text.strip_suffix(whole).unwrap_or(&text).to_owned()
 }
