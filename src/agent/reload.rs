@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::agent::core::Inward;
+use crate::agent::next_hop;
 use crate::agent::prior::TokenRules;
 use crate::agent::start::{Agent, peers, warm};
 use crate::config::{self, Config, Source};
@@ -38,6 +39,7 @@ impl Agent {
             Err(why) => return tracing::error!(%why, "the configuration stays as it was"),
         }
         self.sip.set_peers(peers(&config));
+        next_hop::look_up_all(&config, &self.sip);
         self.config = Arc::new(config);
         let _ = self.inward.send(Inward::Reload(Arc::clone(&self.config)));
         let (routes, policies) = (self.config.routes.len(), self.config.policies.len());

@@ -115,6 +115,7 @@ fn fill(config: &Config) -> (DecisionFacts, PathBuf) {
                 retention: Duration::from_secs(90 * 86_400),
             },
             key: store.wrap(&key).unwrap(),
+            codecs: "{}".to_owned(),
         }),
         events: Vec::new(),
     };
