@@ -100,6 +100,7 @@ impl Source for Observer {
             calls: self.counters.calls(),
             calls_ended: self.counters.calls_ended(),
             decisions: self.counters.decisions(),
+            tokens: self.counters.tokens(),
             recordings: self.counters.recordings(),
             recordings_ended: self.counters.recordings_ended(),
             segments_sealed: self.counters.segments_sealed(),

@@ -9,6 +9,7 @@
 
 mod change;
 mod decide;
+mod do_not_record;
 mod error;
 mod model;
 mod open;
@@ -37,6 +38,7 @@ use crate::keys::{ReferenceKey, SigningKey};
 use crate::time::Timestamp;
 use writer::{Durable, Identity, Request, Work, Writer};
 
+pub use do_not_record::{ListedParty, MAX_REASON_BYTES};
 pub use error::{CommitError, OpenError, QueryError};
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,

@@ -77,6 +77,8 @@ pub struct Snapshot {
     pub calls_ended: Vec<(&'static str, u64)>,
     /// Decisions, by gate and outcome.
     pub decisions: Vec<(&'static str, &'static str, u64)>,
+    /// Consent tokens, by what became of them: `valid`, or why they do not count.
+    pub tokens: Vec<(&'static str, u64)>,
     /// Recordings now, by state: `capturing`, `paused`.
     pub recordings: Vec<(&'static str, u64)>,
     /// Recordings that ended, by result: `sealed`, `failed`, `erased`.

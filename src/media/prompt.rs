@@ -198,6 +198,14 @@ impl PromptBook {
         SAID.iter().chain([&notice]).try_for_each(|name| self.prompt(name, locale).map(drop))
     }
 
+    /// The locale to speak to somebody in: `wanted`, if this prompt is there in its language; else
+    /// `default`. What is missing even there, is in English.
+    #[must_use]
+    pub fn settle(&self, name: &str, wanted: String, default: &str) -> String {
+        let spoken = self.book.prompts.get(name).is_some_and(|l| of_language(l, &wanted).is_some());
+        if spoken { wanted } else { default.to_owned() }
+    }
+
     /// Every prompt that `locale` would hear, and its tones, is encoded in the background: for
     /// the locales that policies name.
     pub fn warm(&self, locale: &str) {
@@ -213,19 +221,10 @@ impl PromptBook {
 
     /// The prompt itself.
     pub(super) fn prompt(&self, name: &str, locale: &str) -> Result<&Arc<Clip>, PromptError> {
-        let language = |l: &str| l.split(['-', '_']).next().unwrap_or_default().to_lowercase();
         self.book
             .prompts
             .get(name)
-            .and_then(|locales| {
-                locales
-                    .get(locale)
-                    .or_else(|| {
-                        let wanted = language(locale);
-                        locales.iter().find(|(l, _)| language(l) == wanted).map(|(_, clip)| clip)
-                    })
-                    .or_else(|| locales.get(LAST_RESORT))
-            })
+            .and_then(|locales| of_language(locales, locale).or_else(|| locales.get(LAST_RESORT)))
             .ok_or_else(|| PromptError::Missing {
                 name: name.to_owned(),
                 locale: locale.to_owned(),
@@ -275,6 +274,26 @@ impl PromptBook {
             let _ = self.book.jobs.send(Job { clip: Arc::clone(clip), codec, haste });
         }
     }
+}
+
+/// A prompt in a locale or, where there is none, in its language: that of the country that the
+/// language is named after (`de-AT` → `de-DE`), then that of no country (`de`), then the first of
+/// any other.
+fn of_language<'a>(
+    locales: &'a BTreeMap<String, Arc<Clip>>,
+    locale: &str,
+) -> Option<&'a Arc<Clip>> {
+    let language = |l: &str| l.split(['-', '_']).next().unwrap_or_default().to_lowercase();
+    let wanted = language(locale);
+    let home = match wanted.as_str() {
+        "en" => LAST_RESORT.to_owned(),
+        other => format!("{other}-{}", other.to_uppercase()),
+    };
+    locales
+        .get(locale)
+        .or_else(|| locales.get(&home))
+        .or_else(|| locales.get(&wanted))
+        .or_else(|| locales.iter().find(|(l, _)| language(l) == wanted).map(|(_, clip)| clip))
 }
 
 impl std::fmt::Debug for PromptBook {
@@ -433,6 +452,37 @@ mod tests {
         assert_eq!(locale("de"), "de-DE");
         assert_eq!(locale("ja-JP"), "en-US");
         assert_eq!(locale(""), "en-US");
+    }
+
+    #[test]
+    fn the_country_of_the_language_goes_before_its_other_countries() {
+        let folder = tempfile::tempdir().unwrap();
+        for locale in ["de-CH", "de-DE", "pt", "pt-BR", "nl-BE", "nl-SR", "en-AU"] {
+            write_wav(&folder.path().join(locale).join("own.wav"), 8000);
+        }
+        let book = PromptBook::load(Some(folder.path()), &Codec::ALL).unwrap();
+        for (wanted, locale) in [
+            ("de-AT", "de-DE"),
+            ("de-CH", "de-CH"),
+            ("pt-PT", "pt"),
+            ("pt-BR", "pt-BR"),
+            ("nl-NL", "nl-BE"),
+            ("en-GB", "en-AU"),
+        ] {
+            assert_eq!(book.find("own", wanted).unwrap().locale, locale, "{wanted}");
+        }
+        assert_eq!(book.find("notice-opt-in", "en-GB").unwrap().locale, "en-US");
+    }
+
+    #[test]
+    fn a_language_that_nobody_has_recorded_gives_way_to_the_policys_own() {
+        let book = PromptBook::load(None, &Codec::ALL).unwrap();
+        let settle = |wanted: &str| book.settle("notice-opt-in", wanted.to_owned(), "fr-FR");
+        assert_eq!(settle("de-AT"), "de-AT");
+        assert_eq!(book.find("notice-opt-in", &settle("de-AT")).unwrap().locale, "de-DE");
+        assert_eq!(settle("ja-JP"), "fr-FR");
+        assert_eq!(book.settle("notice-opt-in", "ja".to_owned(), "zh-CN"), "zh-CN");
+        assert_eq!(book.find("notice-opt-in", "zh-CN").unwrap().locale, "en-US");
     }
 
     #[test]

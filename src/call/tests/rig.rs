@@ -17,7 +17,7 @@ use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
-    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
 use crate::consent::{Decision, DecisionNumber, MediaTransport, NoticePlayed, Prior};
 use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
@@ -243,11 +243,13 @@ pub(super) fn opt_in() -> Policy {
         controller: "Example GmbH".into(),
         gate: Gate::OptIn,
         fallback: Gate::OptIn,
+        on_file: ByLeg::default(),
         caller: Ask::OnCall,
         callee: Ask::Standing("agreement".into()),
         scope: Scope::All,
         notice: "notice-opt-in".into(),
         locale: [("*".to_owned(), "en-US".to_owned())].into(),
+        locale_header: ByLeg::default(),
         accept: '1',
         refuse: '2',
         withdraw: "*9".into(),
@@ -259,6 +261,7 @@ pub(super) fn opt_in() -> Policy {
         attempts: 2,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
+        acknowledge: None,
         on_withdrawal: OnWithdrawal::Erase,
         on_unavailable: OnUnavailable::Proceed,
         beep: None,
