@@ -9,6 +9,7 @@
 
 mod admit;
 mod bus;
+mod chain;
 mod core;
 mod counters;
 mod fault;

@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::catalog::decide::{Written, decide};
 use crate::catalog::outbox::{self, Sent};
-use crate::catalog::{Change, CommitError, Counters, DecisionEntry, Receipt, change};
+use crate::catalog::{Change, CommitError, Counters, DecisionEntry, Receipt, change, head};
 use crate::consent::Decision;
 use crate::consent::evidence::Head;
 use crate::event::{Draft, Origin};
@@ -54,6 +54,8 @@ pub(super) enum Work {
         reason: String,
     },
     Prune(Timestamp),
+    /// Publishes the chain's head, if it moved since it was published.
+    PublishHead(Timestamp),
     Close,
     #[cfg(test)]
     Run(Box<dyn FnOnce(&Connection) + Send>),
@@ -245,6 +247,12 @@ impl Writer {
                 outbox::set_aside(db, row, &reason).map(|()| Stored::Nothing)
             }
             Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),
+            Work::PublishHead(at) => {
+                if let Some(place) = head::publish(db, &self.identity, progress.head, at)? {
+                    progress.outbox = place;
+                }
+                Ok(Stored::Nothing)
+            }
             Work::Close => Ok(Stored::Nothing),
             #[cfg(test)]
             Work::Run(run) => {

@@ -8,10 +8,10 @@ use sha2::Digest as _;
 use uuid::Uuid;
 
 use crate::event::{
-    AccessExported, AccessPlayed, AgentDegraded, AgentDraining, AgentReady, AgentStopped,
-    CallEnded, CallStarted, Entity, Kind, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft,
-    PermissionDecided, RecordingBlocked, RecordingFailed, RecordingPaused, RecordingResumed,
-    RecordingSealed, RecordingStarted, SegmentSealed,
+    AccessExported, AccessPlayed, AgentChain, AgentDegraded, AgentDraining, AgentReady,
+    AgentStopped, CallEnded, CallStarted, Entity, Kind, NoticeEnded, NoticeStarted, PartyJoined,
+    PartyLeft, PermissionDecided, RecordingBlocked, RecordingFailed, RecordingPaused,
+    RecordingResumed, RecordingSealed, RecordingStarted, SegmentSealed,
 };
 use crate::ids::{CallId, EventId, Leg, RecordingId, Token};
 use crate::time::Timestamp;
@@ -45,7 +45,7 @@ bodies! {
     CallStarted, CallEnded, PartyJoined, PartyLeft, NoticeStarted, NoticeEnded, PermissionDecided,
     RecordingStarted, RecordingPaused, RecordingResumed, RecordingSealed, RecordingBlocked,
     RecordingFailed, SegmentSealed, AccessPlayed, AccessExported, AgentReady, AgentDegraded,
-    AgentDraining, AgentStopped,
+    AgentDraining, AgentStopped, AgentChain,
 }
 
 /// An event that happened and is not stored yet.
@@ -132,6 +132,7 @@ impl Body {
             Body::AgentDegraded(_) => Kind::AgentDegraded,
             Body::AgentDraining(_) => Kind::AgentDraining,
             Body::AgentStopped(_) => Kind::AgentStopped,
+            Body::AgentChain(_) => Kind::AgentChain,
         }
     }
 
@@ -156,7 +157,8 @@ impl Body {
             | Body::AgentReady(_)
             | Body::AgentDegraded(_)
             | Body::AgentDraining(_)
-            | Body::AgentStopped(_) => None,
+            | Body::AgentStopped(_)
+            | Body::AgentChain(_) => None,
         }
     }
 
@@ -181,7 +183,8 @@ impl Body {
             | Body::AgentReady(_)
             | Body::AgentDegraded(_)
             | Body::AgentDraining(_)
-            | Body::AgentStopped(_) => None,
+            | Body::AgentStopped(_)
+            | Body::AgentChain(_) => None,
         }
     }
 
@@ -218,7 +221,8 @@ impl Body {
             Body::AgentReady(_)
             | Body::AgentDegraded(_)
             | Body::AgentDraining(_)
-            | Body::AgentStopped(_) => agent(origin),
+            | Body::AgentStopped(_)
+            | Body::AgentChain(_) => agent(origin),
         }
     }
 }

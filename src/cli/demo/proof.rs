@@ -12,6 +12,8 @@ use super::screen::Screen;
 use super::{Events, setting};
 use crate::cli::failure::Failure;
 use crate::cli::receipt;
+use crate::cli::spoken::Spoken;
+use crate::config::Config;
 use crate::ids::RecordingId;
 
 /// What is proved, and with which files.
@@ -84,11 +86,13 @@ impl Proof {
     /// What the caller's receipt says, in short.
     fn receipt(&self, screen: &mut Screen<'_>, events: &Events) -> Result<(), Failure> {
         let Ok(id) = self.recording.parse::<RecordingId>() else { return Ok(()) };
+        // The demonstration speaks the prompts that come with the program.
+        let spoken = Spoken::of(&Config::default());
         for record in events.reader().evidence_of(id)? {
             if record.facts()["leg"] != "caller" {
                 continue;
             }
-            for line in receipt::lines(&record) {
+            for line in receipt::lines(&record, &spoken) {
                 let name = line.split_whitespace().next().unwrap_or_default();
                 let told = ["Outcome", "Basis", "Purposes", "Controller", "Notice", "Answer"];
                 if told.contains(&name) {
