@@ -268,6 +268,7 @@ impl Call {
             self.permit(at, Input::Held { leg }, out);
         }
         self.prefer(at, leg, &request.body, out);
+        self.identify(leg, &request.headers, out);
     }
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {

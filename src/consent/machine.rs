@@ -170,6 +170,8 @@ pub enum Output {
         /// Who wanted it.
         by: PausedBy,
     },
+    /// A party who came later refused, and the policy ends the call for that.
+    Farewell,
     /// Every question is answered; the call may go on. Said once.
     Settled(Verdict),
 }
@@ -586,10 +588,22 @@ impl Permission {
         let prompt = match state.denial().filter(|_| was.is_none() && present) {
             Some(Denial::Withdrawn) => Some(self.withdrawn_prompt(&state)),
             Some(Denial::Unavailable) if self.settled.is_some() => Some("unavailable"),
+            Some(Denial::Refused | Denial::Objected) if self.settled.is_some() => {
+                Some(self.refused_later(outputs))
+            }
             _ => None,
         };
         outputs.extend(prompt.map(|prompt| Output::Say { leg, prompt }));
         self.parties.insert(leg, Party { terms, present, state, keypads });
+    }
+
+    /// What a party hears who came later and refused. The call ends with it where the policy says
+    /// so.
+    fn refused_later(&self, outputs: &mut Vec<Output>) -> &'static str {
+        if self.policy.on_refusal == OnRefusal::HangUp {
+            outputs.push(Output::Farewell);
+        }
+        "declined"
     }
 
     /// What a party hears whose recording has ended in the middle of the call.

@@ -122,7 +122,7 @@ impl<'a> Rig<'a> {
         for output in self.machine.handle(self.at, input) {
             match output {
                 Output::Play { leg, prompt, .. } => self.playing.push((leg, prompt)),
-                Output::Silence { .. } => {}
+                Output::Silence { .. } | Output::Farewell => {}
                 Output::Say { leg, prompt } => self.said.push((leg, prompt)),
                 Output::Release { leg } => self.released.push(leg),
                 Output::Over { recording } => self.over.push(recording),
