@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::catalog::{Reader, RecordingDetail, RecordingState};
+use crate::catalog::{Reader, RecordingDetail, RecordingState, Tombstone};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -65,6 +65,10 @@ pub(super) fn run(
         let state = detail.recording.state;
         return Err(Failure::Failed(format!("recording {} is {state}", arguments.id)));
     }
+    let legs = arguments.party.map_or_else(|| Leg::BOTH.to_vec(), |leg| vec![leg]);
+    if let (Some(leg), Some(tombstone)) = (arguments.party, erased(&detail, &legs).first()) {
+        return Err(Failure::Failed(format!("the {leg}'s voice: {}", segments::erased(tombstone))));
+    }
     let store = segments::key_store(&config)?;
     let path = arguments
         .out
@@ -83,9 +87,24 @@ pub(super) fn run(
             stream: arguments.party.map(Leg::stream),
         },
     )?;
-    let legs = arguments.party.map_or_else(|| Leg::BOTH.to_vec(), |leg| vec![leg]);
     let (summary, problems) = write(&config, &reader, &store, &detail, &legs, &path)?;
-    report(output, &path, &legs, &summary, &problems)
+    report(output, &path, &legs, &summary, &problems)?;
+    if !output.is_json() {
+        for tombstone in erased(&detail, &legs) {
+            let voice = show::voice(tombstone.stream.index);
+            output.line(format!("  {voice}: silence, {}", segments::erased(tombstone)))?;
+        }
+    }
+    match problems.len() {
+        0 => Ok(()),
+        _ => Err(Failure::Found("the export is not complete; see `assent verify`".to_owned())),
+    }
+}
+
+/// Those of these parties' streams that are erased, or about to be.
+fn erased<'a>(detail: &'a RecordingDetail, legs: &[Leg]) -> Vec<&'a Tombstone> {
+    let tombstones = detail.streams.iter().filter_map(|stream| stream.erased.as_ref());
+    tombstones.filter(|it| legs.iter().any(|leg| leg.stream() == it.stream.index)).collect()
 }
 
 fn taken(path: &Path) -> Failure {
@@ -149,6 +168,10 @@ fn fill(
             tracks.push(None);
             continue;
         };
+        if row.erased.is_some() {
+            tracks.push(None);
+            continue;
+        }
         let stream = StreamId { recording: detail.recording.id, index };
         let Some(key) = segments::data_key(reader, store, stream)? else {
             problems.borrow_mut().push(format!("the {leg}'s voice is erased"));
@@ -220,10 +243,7 @@ fn report(
             output.line(format!("  {problem}"))?;
         }
     }
-    match problems.len() {
-        0 => Ok(()),
-        _ => Err(Failure::Found("the export is not complete; see `assent verify`".to_owned())),
-    }
+    Ok(())
 }
 
 fn millis(span: std::time::Duration) -> u64 {
