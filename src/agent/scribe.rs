@@ -325,4 +325,50 @@ mod tests {
             tokio::task::yield_now().await;
         }
     }
+
+    fn withdrawn() -> DecisionEntry {
+        use crate::consent::Answer;
+        use crate::consent::evidence::sample;
+        use crate::ids::PartyRef;
+        let answer = Answer::Command { id: "1".into() };
+        let facts = sample::facts(1, PartyRef([1; 32]));
+        let facts = DecisionFacts { outcome: Outcome::Withdrawn, answer, ..facts };
+        DecisionEntry {
+            decision: sample::decision(facts),
+            number: None,
+            permitted: None,
+            erase: Erase::Party,
+            events: Vec::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_withdrawal_that_cannot_be_stored_waits_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, keys) = (folder.path().join("data"), folder.path().join("keys"));
+        let catalog = Catalog::open(Settings {
+            data: data.clone(),
+            origin: Origin { tenant: "t".parse().unwrap(), node: "n".parse().unwrap() },
+            signing: SigningKey::open(&keys).unwrap(),
+            reference: ReferenceKey::open(&keys).unwrap(),
+            queue: QUEUE,
+        })
+        .unwrap();
+        let (said, mut heard) = mpsc::unbounded_channel();
+        let erases = move || drop(said.send(()));
+        let scribe = Scribe::start(catalog.clone(), |_, _| {}, erases);
+        let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // Whoever asked has given up.
+        drop(scribe.decide(withdrawn()));
+        while !scribe.is_stuck() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        db.execute_batch("ROLLBACK").unwrap();
+        scribe.flush().await;
+        assert!(!scribe.is_stuck());
+        let head = catalog.read(|reader| reader.chain_head("n")).await.unwrap();
+        assert_eq!(head.sequence, 1, "its evidence is there, once");
+        assert!(heard.recv().await.is_some(), "and what there was can be erased");
+    }
 }

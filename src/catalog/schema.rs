@@ -151,6 +151,23 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_every_earlier_version_is_brought_up_to_date() {
+        for version in 1..VERSION {
+            let (_dir, path) = scratch();
+            let old = Connection::open(&path).expect("a database");
+            for step in MIGRATIONS.iter().take(version as usize) {
+                old.execute_batch(step).expect("a schema");
+            }
+            old.pragma_update(None, "application_id", APPLICATION_ID).expect("a pragma");
+            old.pragma_update(None, "user_version", version).expect("a pragma");
+            drop(old);
+            assert!(matches!(open_reader(&path), Err(OpenError::Older { .. })));
+            drop(open_writer(&path).expect("it is brought up to date"));
+            open_reader(&path).expect("it opens for reading");
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_left_alone_and_says_what_to_do() {
         let (_dir, path) = scratch();
         let db = open_writer(&path).expect("a new database opens");

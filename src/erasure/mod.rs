@@ -17,6 +17,8 @@
 mod eraser;
 mod files;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use eraser::{Condition, Eraser, finish_all};
 pub use steps::StepError;
