@@ -182,14 +182,15 @@ fn what_cannot_be_erased_now_is_said_and_erased_later() {
 #[test]
 fn killed_at_any_system_call_it_is_erased_at_the_next_start() {
     // What an erasure does to the disk. Each thread counts its own calls: that which erases unlinks
-    // two files; that which keeps the catalog empties its log once, and writes at each commit.
+    // two files, and nothing else uses that call; that which keeps the catalog writes and syncs at
+    // each commit, and empties its log.
     let points = |round: usize| match round % 6 {
-        0 => ("unlink", 1),
-        1 => ("unlink", 2),
-        2 => ("ftruncate", 1),
-        3 => ("fsync", 12 + random(6)),
-        4 => ("fsync", 16 + random(12)),
-        _ => ("pwrite64", 90 + random(90)),
+        0 => ("unlinkat", 1),
+        1 => ("unlinkat", 2),
+        2 => ("fsync", 10 + random(5)),
+        3 => ("fsync", 15 + random(4)),
+        4 => ("pwrite64", 180 + random(60)),
+        _ => ("pwrite64", 240 + random(80)),
     };
     let callee = Answerer::start();
     let mut agent = Agent::builder().inline(callee.uri()).start();

@@ -355,7 +355,9 @@ mod tests {
         })
         .unwrap();
         let (said, mut heard) = mpsc::unbounded_channel();
-        let erases = move || drop(said.send(()));
+        let erases = move || {
+            let _ = said.send(());
+        };
         let scribe = Scribe::start(catalog.clone(), |_, _| {}, erases);
         let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
         db.execute_batch("BEGIN IMMEDIATE").unwrap();

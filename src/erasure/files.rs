@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+
 use crate::ids::{Digest, StreamId};
 use crate::segment::format::{SegmentName, SignedManifest};
 
@@ -47,18 +50,19 @@ pub(super) fn manifests(files: &[PathBuf]) -> io::Result<Vec<Digest>> {
 
 /// Unlinks files, and makes that durable.
 pub(super) fn remove(root: &Path, stream: StreamId, files: &[PathBuf]) -> io::Result<()> {
-    for path in files {
-        match std::fs::remove_file(path) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-            _ => {}
+    let folder = match File::open(folder(root, stream)) {
+        Ok(folder) => folder,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(why) => return Err(why),
+    };
+    for name in files.iter().filter_map(|path| path.file_name()) {
+        match unlinkat(&folder, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(why) => return Err(why.into()),
         }
     }
     // Also where nothing was left to unlink: a crash may have come before this.
-    match File::open(folder(root, stream)) {
-        Ok(folder) => folder.sync_all(),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(why) => Err(why),
-    }
+    folder.sync_all()
 }
 
 pub(super) fn folder(root: &Path, stream: StreamId) -> PathBuf {

@@ -35,13 +35,16 @@ fn key(leg: Leg) -> WrappedKey {
 }
 
 fn granted(leg: Leg) -> DecisionEntry {
-    let facts = facts(leg);
+    permission(facts(leg), key(leg))
+}
+
+fn permission(facts: DecisionFacts, key: WrappedKey) -> DecisionEntry {
     let recording =
         NewRecording { began: facts.time, scope: Scope::All, retention: Duration::from_secs(3600) };
     DecisionEntry {
         decision: sample::decision(facts),
         number: None,
-        permitted: Some(Permitted { recording, key: key(leg) }),
+        permitted: Some(Permitted { recording, key }),
         erase: Erase::Nothing,
         events: Vec::new(),
     }
@@ -268,4 +271,42 @@ async fn what_comes_late_about_an_erased_stream_is_passed_over() {
     let id = stream(Leg::Caller);
     let remains = scratch.catalog.read(move |reader| reader.remains_of(id)).await.unwrap();
     assert_eq!(remains, crate::catalog::Remains::NONE);
+}
+
+#[tokio::test]
+async fn every_recording_of_the_party_in_the_call_is_erased_and_none_of_another_call() {
+    let scratch = Scratch::new().await;
+    let first = facts(Leg::Caller);
+    let later = DecisionFacts { recording: first.recording.successor(), ..first.clone() };
+    let elsewhere = sample::facts(2, first.party_ref);
+    for facts in [later.clone(), elsewhere.clone()] {
+        drop(scratch.catalog.decide(permission(facts, key(Leg::Caller))).await.unwrap());
+    }
+    scratch.withdraw(Leg::Caller).await;
+    let mut open = scratch.catalog.read(|reader| reader.open_erasures()).await.unwrap();
+    open.sort_by_key(|tombstone| tombstone.stream);
+    let recordings: Vec<_> = open.iter().map(|tombstone| tombstone.stream.recording).collect();
+    assert_eq!(recordings, [first.recording, later.recording]);
+    assert_eq!(scratch.told("erasure.requested").await, 2);
+    let other = StreamId { recording: elsewhere.recording, index: Leg::Caller.stream() };
+    let kept = scratch.catalog.read(move |reader| reader.wrapped_key(other)).await.unwrap();
+    assert_eq!(kept, Some(key(Leg::Caller)));
+}
+
+#[tokio::test]
+async fn an_objection_before_there_is_anything_erases_nothing() {
+    let scratch = Scratch::new().await;
+    let answer = Answer::Command { id: "1".into() };
+    let before = sample::facts(3, PartyRef([9; 32]));
+    let facts = DecisionFacts { outcome: Outcome::Objected, answer, ..before };
+    let entry = DecisionEntry {
+        decision: sample::decision(facts),
+        number: None,
+        permitted: None,
+        erase: Erase::Party,
+        events: Vec::new(),
+    };
+    drop(scratch.catalog.decide(entry).await.unwrap());
+    assert!(scratch.catalog.read(|reader| reader.open_erasures()).await.unwrap().is_empty());
+    assert_eq!(scratch.told("erasure").await, 0);
 }
