@@ -3,12 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use assent::agent::{self, Agent, Blame, StartError};
+use assent::agent::{self, Agent, Blame, RunError, StartError};
 use assent::call::message::Transport;
 use assent::cli::{self, Failure};
 use assent::config::{Config, Loaded};
+use assent::keys;
 
 fn main() -> std::process::ExitCode {
+    // Before anything that is secret is read. Some commands read keys as well.
+    if let Err(why) = keys::forbid_dumps() {
+        return Failure::unavailable(format!("core dumps cannot be forbidden: {why}")).report();
+    }
     cli::run(std::env::args_os(), Program)
 }
 
@@ -19,7 +24,10 @@ impl cli::Serve for Program {
     type Agent = Performer;
 
     fn serve(self, loaded: Loaded) -> Result<(), Failure> {
-        agent::run(loaded).map_err(failure)
+        agent::run(loaded).map_err(|why| match why {
+            RunError::Start(why) => failure(why),
+            RunError::Broke(_) => Failure::Failed(why.to_string()),
+        })
     }
 
     async fn start(self, config: Config) -> Result<Performer, Failure> {
@@ -37,7 +45,9 @@ impl cli::Running for Performer {
     }
 
     async fn stop(self) {
-        self.0.stop(Duration::ZERO).await;
+        if let Err(why) = self.0.stop(Duration::ZERO).await {
+            tracing::error!("{why} had ended by itself");
+        }
     }
 }
 

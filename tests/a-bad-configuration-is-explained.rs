@@ -323,6 +323,44 @@ fn check_finds_what_the_machine_lacks() {
 }
 
 #[test]
+fn the_configurations_that_are_shown_to_people_are_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut seen = 0;
+    for page in ["README.md", "config/pbx/freepbx.md"] {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(root.join(page)).expect("it reads");
+        for block in text.split("```toml\n").skip(1) {
+            let shown = block.split("```").next().expect("it ends");
+            fs::write(folder.path().join("a.toml"), shown).expect("a file");
+            let call = ["check", "--config", "a.toml", "--call", "from=+4930123,to=100"];
+            let run = assent(folder.path(), &call);
+            assert_eq!(run.code, Some(0), "{page}:\n{shown}\n{}{}", run.out, run.err);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
+/// Behind NAT the address that others are told is not one of this machine.
+#[test]
+fn check_looks_at_the_addresses_that_the_agent_binds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |listen: &str| {
+        let text = format!(
+            "[sip]\nlisten = [\"udp:{listen}:0\"]\nadvertise = \"192.0.2.1\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        fs::write(folder.path().join("a.toml"), text).expect("a file");
+        assent(folder.path(), &["check", "--config", "a.toml"])
+    };
+    let run = check("127.0.0.1");
+    assert!(!run.out.contains("WRONG"), "{}", run.out);
+    let run = check("192.0.2.1");
+    assert_eq!(run.code, Some(2), "{}", run.out);
+    assert!(run.out.contains("this machine does not have this address"), "{}", run.out);
+}
+
+#[test]
 fn the_configuration_is_found_by_flag_then_environment() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_assent"));

@@ -160,6 +160,37 @@ fn at_any_moment_of_a_call() {
     assert!(events.iter().filter(truncated).count() >= 4);
 }
 
+/// What is in memory of a call, keys and voices, is in no file after a crash, whatever the shell or
+/// the service allows.
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    use std::os::unix::process::ExitStatusExt;
+    let callee = Answerer::start();
+    let mut agent = Agent::builder().inline(callee.uri()).prepare();
+    agent.set_wrapper(["sh", "-c", "ulimit -c unlimited && exec \"$0\" \"$@\""]);
+    agent.restart();
+    let _talker = Talker::call(agent.udp(), "+49301", "200").unwrap();
+    let proc = |name: &str| {
+        std::fs::read_to_string(format!("/proc/{}/{name}", agent.pid())).unwrap_or_default()
+    };
+    let limits = proc("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    let field = |name: &str| {
+        let status = proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    const CAP_IPC_LOCK: u64 = 1 << 14;
+    if u64::from_str_radix(&field("CapEff"), 16).unwrap() & CAP_IPC_LOCK != 0 {
+        assert_ne!(field("VmLck"), "0 kB", "who may lock memory does");
+    }
+    agent.signal("ABRT");
+    let ended = agent.wait(SOON);
+    assert!(ended.signal().is_some(), "{ended:?}");
+    assert!(!ended.core_dumped(), "{ended:?}");
+}
+
 #[test]
 fn one_chunk_to_the_packet() {
     let callee = Answerer::start();

@@ -250,6 +250,9 @@ fn a_stranger_hears_nothing() {
         assert_eq!(peer.hear(), "", "{}", peer.transport());
     }
     assert_eq!(calls(&agent), 0.0);
+    // The administrator reads why.
+    let told = |line: &&str| line.contains("sip.peers") && line.contains("ip=127.0.0.1");
+    assert_eq!(agent.log().lines().filter(told).count(), 2, "{}", agent.log());
 }
 
 /// Numbers that are the same in every run.

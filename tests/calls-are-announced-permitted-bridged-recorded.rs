@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::agent::{NOTICE_HZ, PROMPT_HZ};
 use support::audio::Audio;
 use support::baresip::{Answers, Baresip, BaresipConfig};
-use support::{Agent, wait_for};
+use support::{Agent, Talker, wait_for};
 
 const SOON: Duration = Duration::from_secs(15);
 const CALLER_HZ: f64 = 440.0;
@@ -101,6 +101,28 @@ fn verified(agent: &Agent, recording: &Value) {
     let id = recording["id"].as_str().expect("an id");
     assert!(agent.command(&["verify", id]).status.success());
     assert!(agent.command(&["evidence", id, "--verify"]).status.success());
+    // Nobody types an identifier when trying things out.
+    assert_eq!(agent.json(&["show", "last"])[0]["id"], id);
+    for command in [&["verify", "last"][..], &["evidence", "last", "--verify"]] {
+        assert!(agent.command(command).status.success(), "{command:?}");
+    }
+}
+
+#[test]
+fn an_open_recording_is_not_exported_as_if_it_were_whole() {
+    let agent = Agent::builder().start();
+    let mut caller = Talker::call(agent.udp(), "caller", "statement").expect("an answer");
+    caller.accept();
+    agent.wait_recording("capturing", SOON);
+    let export = ["export", "last", "--reason", "test", "--out", "open.wav"];
+    let tried = agent.command(&export);
+    assert_eq!(tried.status.code(), Some(1), "{tried:?}");
+    assert!(String::from_utf8_lossy(&tried.stderr).contains("still open"), "{tried:?}");
+    assert!(!agent.folder().join("open.wav").exists());
+    caller.hang_up();
+    agent.wait_recording("sealed", SOON);
+    let exported = agent.command(&export);
+    assert!(exported.status.success(), "{exported:?}");
 }
 
 fn endpoint(codec: &str) {

@@ -297,6 +297,22 @@ fn either_side_hangs_up_and_the_other_hears_it() {
 }
 
 #[test]
+fn a_next_hop_that_is_no_peer_may_hang_up() {
+    for host in ["127.0.0.1", "localhost"] {
+        let hangs_up = callee().picks_up(&pcmu()).waits(300).hangs_up();
+        let callee = Sipp::plays(&hangs_up, None).start();
+        let agent = standing()
+            .sip("peers = [\"127.0.0.2/32\"]")
+            .inline(format!("sip:{host}:{}", callee.addr().port()))
+            .start();
+        let caller = Sipp::plays(&caller().gets_answer().waits_for_bye(), Some(agent.udp()));
+        caller.on([127, 0, 0, 2]).service("200").run().expect_success();
+        callee.finish().expect_success();
+        over(&agent);
+    }
+}
+
+#[test]
 fn byes_that_cross_end_the_call_on_both_sides() {
     // It hears BYE, says BYE itself, and only then answers.
     let crosses = |scenario: Scenario| {

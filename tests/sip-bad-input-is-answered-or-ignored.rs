@@ -159,6 +159,25 @@ async fn a_stranger_hears_nothing_at_all() {
     edge.no_event();
 }
 
+#[tokio::test]
+async fn a_next_hop_is_heard_within_calls_and_places_none() {
+    let mut edge = Edge::with(|config| {
+        let peers: Peers = ["192.0.2.0/24".parse().unwrap()].into_iter().collect();
+        config.peers = peers.and_next_hops(["127.0.0.0/8".parse().unwrap()]);
+    });
+    for at in [0, 2] {
+        let mut phone = Phone::to(edge.at(at)).await;
+        phone.say(&invite("a")).await;
+        phone.say(&options("a")).await;
+        assert_eq!(phone.hear().await.status(), 200, "the answer to OPTIONS comes first");
+        phone.say(&follow(&format!("b{at}"), "BYE", "ours")).await;
+        let SipEvent::Request { request, .. } = edge.event().await else { panic!("no BYE") };
+        assert_eq!(request.method, Method::Bye);
+    }
+    assert_eq!(edge.sip.counters().foreign.load(), 2);
+    edge.no_event();
+}
+
 fn ping_to(phone: &Phone) -> Request {
     Request {
         method: Method::Options,

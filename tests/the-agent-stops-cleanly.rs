@@ -86,6 +86,68 @@ fn when_the_time_has_passed_calls_are_ended_and_sealed() {
     }
 }
 
+/// A disk that takes longer to sync than calls may take to end: what is still being written when
+/// they have is sealed and told of before the end, not at the next start.
+#[test]
+fn a_slow_disk_is_waited_for() {
+    let callee = Answerer::start();
+    let mut agent = builder(&callee).further("[shutdown]\ndrain_within = \"0s\"").prepare();
+    agent.set_wrapper([
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=syncfs",
+        "-e",
+        "inject=syncfs:delay_enter=6000000",
+    ]);
+    agent.restart();
+    let _first = recorded(&agent, "+49301");
+    let _second = recorded(&agent, "+49302");
+    agent.signal("TERM");
+    assert!(agent.wait(Duration::from_secs(40)).success());
+    all_complete(&agent);
+    agent.set_wrapper::<&str>([]);
+    agent.restart();
+    let log = agent.log();
+    assert!(!log.contains("the last run ended in the middle"), "{log}");
+    let ready = agent.events().into_iter().rposition(|e| kind(&e) == "agent.ready").unwrap();
+    assert_eq!(ready + 1, agent.events().len(), "the second start has nothing else to tell");
+}
+
+/// An agent without one of its parts would answer calls and never serve them.
+#[test]
+fn an_agent_that_breaks_ends_and_says_so() {
+    let callee = Answerer::start();
+    let mut agent = builder(&callee).start();
+    let talker = recorded(&agent, "+49301");
+    let mut strace = std::process::Command::new(support::tool("strace"))
+        .args(["-qq", "-o", "/dev/null", "-e", "trace=epoll_wait"])
+        .args(["-e", "inject=epoll_wait:error=EBADF", "-p", &thread(&agent, "media-0")])
+        .spawn()
+        .unwrap();
+    let status = agent.wait(Duration::from_secs(20));
+    strace.wait().unwrap();
+    assert_eq!(status.code(), Some(1), "a service manager starts it again");
+    let log = agent.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.starts_with("assent: a media thread has ended by itself"), "{last}");
+    assert!(talker.was_ended(), "the parties are not left in silence");
+    all_complete(&agent);
+}
+
+/// The kernel's number of a thread of this name.
+fn thread(agent: &Agent, name: &str) -> String {
+    std::fs::read_dir(format!("/proc/{}/task", agent.pid()))
+        .unwrap()
+        .map(|thread| thread.unwrap().path())
+        .find(|thread| std::fs::read_to_string(thread.join("comm")).unwrap().trim() == name)
+        .map(|thread| thread.file_name().unwrap().to_str().unwrap().to_owned())
+        .unwrap()
+}
+
 #[test]
 fn told_twice_it_ends_at_once_and_the_next_start_puts_it_in_order() {
     let callee = Answerer::start();

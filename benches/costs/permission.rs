@@ -51,7 +51,8 @@ pub(crate) fn decided(policy: &Arc<Policy>, n: u64) -> (Permission, Decision) {
         prior: Prior::Nothing,
     };
     let parties = vec![caller];
-    let mut permission = Permission::new(Arc::clone(policy), clock::mint(), clock::mint(), parties);
+    let mut permission =
+        Permission::new(Arc::clone(policy), policy.digest(), clock::mint(), clock::mint(), parties);
     let outputs = permission.handle(clock::moment(), Input::Present { leg: Leg::Caller });
     let decision = outputs.into_iter().find_map(|output| match output {
         Output::Commit(decision) => Some(decision),
@@ -68,7 +69,7 @@ pub(crate) fn entry(decision: Decision, n: u64) -> DecisionEntry {
     DecisionEntry {
         decision,
         number: Some(number(n)),
-        permitted: Some(Permitted { recording, key }),
+        permitted: Some(Permitted { recording, key, codecs: "{}".to_owned() }),
         erase: Erase::Nothing,
         events: Vec::new(),
     }

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::agent::core::{Core, DialogKey, Inward, Standing};
+use crate::agent::next_hop;
 use crate::agent::tell::{Known, Party};
 use crate::call::machine::Call;
 use crate::call::message::{Hop, Incoming, Response, ServerTxn};
@@ -21,9 +21,6 @@ use crate::rtp::Codec;
 
 /// What a caller is told to wait, in seconds, when there is no room for the call.
 const RETRY_AFTER: &str = "5";
-
-/// How long a name server may take.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 
 impl Core {
     pub(super) fn on_invite(&mut self, txn: ServerTxn, request: Incoming) {
@@ -42,7 +39,7 @@ impl Core {
             tracing::info!("a call is turned away: no [[route]] matches it");
             return self.sip.respond(txn, Response::new(404, Some(tag())));
         };
-        let (number, next_hop) = (route.number, next_hop(&route).cloned());
+        let (number, next_hop) = (route.number, next_hop_of(&route).cloned());
         match next_hop.as_ref().map(|hop| &hop.host) {
             None => self.admit(txn, request, &route, None),
             Some(Host::Address(ip)) => {
@@ -86,15 +83,11 @@ impl Core {
 
     fn resolve(&mut self, txn: ServerTxn, request: Incoming, name: String, port: u16) {
         self.table.resolving.insert(txn, Standing::Wanted);
-        let inward = self.inward.clone();
+        let (inward, sip) = (self.inward.clone(), self.sip.clone());
         let advertise = self.config.sip.advertise;
         tokio::spawn(async move {
-            let lookup = tokio::net::lookup_host((name, port));
-            let found = tokio::time::timeout(RESOLVE_WITHIN, lookup).await;
-            let addr = match found {
-                Ok(Ok(mut addrs)) => addrs.find(|addr| advertise.to(addr.ip()).is_some()),
-                _ => None,
-            };
+            let mut found = next_hop::look_up(&name, port, &sip).await.into_iter();
+            let addr = found.find(|addr| advertise.to(addr.ip()).is_some());
             let request = Box::new(request);
             let _ = inward.send(Inward::Resolved { txn, request, addr });
         });
@@ -112,7 +105,7 @@ impl Core {
 
     fn admit(&mut self, txn: ServerTxn, request: Incoming, route: &Route, hop: Option<SocketAddr>) {
         let source = request.source;
-        let hop = next_hop(route)
+        let hop = next_hop_of(route)
             .zip(hop)
             .map(|(next, addr)| (next, Hop { transport: next.transport, addr }));
         let ports = self.ports(source).and_then(|caller| match hop {
@@ -197,6 +190,7 @@ impl Core {
             recording,
             invite: request,
             txn,
+            policy_digest: known.policy_digest,
             policy,
             plan,
             caller: caller_side,
@@ -261,7 +255,7 @@ impl Core {
     }
 }
 
-fn next_hop(route: &Route) -> Option<&NextHop> {
+fn next_hop_of(route: &Route) -> Option<&NextHop> {
     match &route.mode {
         Mode::Inline { next_hop } => Some(next_hop),
         Mode::Endpoint => None,

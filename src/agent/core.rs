@@ -330,7 +330,7 @@ impl Core {
         let leg = decision.facts().leg;
         self.counters.decided(decision.facts().gate, decision.facts().outcome);
         let number = live.known.party(leg).map(|party| party.number.clone());
-        self.keeper.commit(&self.inward, id, decision, number);
+        self.keeper.commit(&self.inward, id, decision, number, live.call.media(leg));
     }
 
     fn tell(&mut self, id: CallId, fact: &Fact) {

@@ -82,6 +82,7 @@ impl Keeper {
         call: CallId,
         decision: Decision,
         number: Option<PartyNumber>,
+        media: Option<&LegMedia>,
     ) {
         let (about, facts) = (Decided::about(call, &decision), decision.facts());
         let (leg, outcome) = (about.leg, facts.outcome);
@@ -89,7 +90,7 @@ impl Keeper {
         let decided = move |receipt| {
             let _ = answer.send(Inward::Decided(about, receipt));
         };
-        let permitted = match self.prepare(&decision, call) {
+        let permitted = match self.prepare(&decision, call, media) {
             Ok(permitted) => permitted,
             Err(why) => {
                 tracing::error!(%call, %leg, %why, "nothing is recorded");
@@ -120,7 +121,12 @@ impl Keeper {
     }
 
     /// Counts a decision in, and makes the key of the stream that it permits.
-    fn prepare(&mut self, decision: &Decision, call: CallId) -> Result<Option<Permitted>, NoKey> {
+    fn prepare(
+        &mut self,
+        decision: &Decision,
+        call: CallId,
+        media: Option<&LegMedia>,
+    ) -> Result<Option<Permitted>, NoKey> {
         let facts = decision.facts();
         let recording = facts.recording;
         if decision.permits().is_none() {
@@ -138,7 +144,7 @@ impl Keeper {
             Keeping::new(call, recording, Arc::clone(&expected.policy), parties)
         });
         keeping.deciding += 1;
-        Ok(Some(keeping.new_key(facts.leg, &*self.keys)?))
+        Ok(Some(keeping.new_key(facts.leg, media, &*self.keys)?))
     }
 
     /// What a decision does to what was recorded of its party. What is destroyed is neither told of

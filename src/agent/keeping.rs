@@ -15,7 +15,7 @@ use crate::ids::{CallId, Leg, PartyRef, RecordingId, StreamIndex};
 use crate::keys::{DataKey, KeyStore};
 use crate::rtp::LegMedia;
 use crate::segment::SealedSegment;
-use crate::segment::format::{self, SegmentState};
+use crate::segment::format::{self, Codecs, SegmentState};
 use crate::time::Timestamp;
 
 /// A recording that was permitted, until it is sealed.
@@ -100,6 +100,7 @@ impl Keeping {
     pub(super) fn new_key(
         &mut self,
         leg: Leg,
+        media: Option<&LegMedia>,
         keys: &dyn KeyStore,
     ) -> Result<Permitted, crate::keys::KeyError> {
         let key = DataKey::generate()?;
@@ -108,7 +109,9 @@ impl Keeping {
         let began = *self.began.get_or_insert_with(clock::wall);
         let recording =
             NewRecording { began, scope: self.policy.scope, retention: self.policy.retention };
-        Ok(Permitted { recording, key: wrapped })
+        let codecs = media.map_or_else(Codecs::offered, Codecs::of);
+        let codecs = serde_json::to_string(&codecs).unwrap_or_default();
+        Ok(Permitted { recording, key: wrapped, codecs })
     }
 
     /// What was recorded of a party is to be destroyed, and is as if it had never been.

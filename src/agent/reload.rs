@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::agent::core::Inward;
+use crate::agent::next_hop;
 use crate::agent::start::{Agent, peers, warm};
 use crate::config::{self, Config, Source};
 
@@ -31,6 +32,7 @@ impl Agent {
             return;
         }
         self.sip.set_peers(peers(&config));
+        next_hop::look_up_all(&config, &self.sip);
         self.config = Arc::new(config);
         let _ = self.inward.send(Inward::Reload(Arc::clone(&self.config)));
         let (routes, policies) = (self.config.routes.len(), self.config.policies.len());

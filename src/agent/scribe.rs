@@ -127,6 +127,11 @@ impl Scribe {
         let _ = flushed.await;
     }
 
+    /// Returns when the task that writes has ended, which only a defect makes it do.
+    pub(super) async fn ended(&self) {
+        self.entries.closed().await;
+    }
+
     fn send(&self, entry: Entry) {
         self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
         let _ = self.entries.send(entry);

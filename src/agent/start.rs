@@ -16,7 +16,7 @@ use crate::agent::keeper::Keeper;
 use crate::agent::observe::Observer;
 use crate::agent::ready::{Ready, ReadyFile};
 use crate::agent::scribe::{Scribe, Told};
-use crate::agent::{bus, recovery};
+use crate::agent::{bus, next_hop, recovery};
 use crate::bus::Bus;
 use crate::catalog::{self, Catalog};
 use crate::clock;
@@ -258,6 +258,7 @@ impl Agent {
         let ready = Ready { pid: std::process::id(), sip: listeners, http: http_addr };
         let ready = ReadyFile::write(&config.data, &ready)
             .map_err(|why| StartError::Ready { path: config.data.clone(), why })?;
+        next_hop::look_up_all(&config, &sip);
         Ok(Self {
             config,
             sip,
@@ -327,7 +328,8 @@ pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptEr
 
 /// Who may send requests.
 pub(super) fn peers(config: &Config) -> sip::Peers {
-    config.sip.peers.iter().copied().chain(next_hops(config)).collect()
+    let peers: sip::Peers = config.sip.peers.iter().copied().collect();
+    peers.and_next_hops(next_hops(config))
 }
 
 fn sip_config(config: &Config) -> SipConfig {

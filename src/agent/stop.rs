@@ -1,17 +1,20 @@
 //! Running to the end: signals, draining, the last event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::agent::core::Inward;
+use crate::agent::fault::{Fault, fault};
 use crate::agent::scribe::Told;
 use crate::agent::start::{Agent, StartError};
 use crate::clock;
 use crate::config::{Loaded, Source};
 use crate::control::{Command, ControlRequest, Draining, Reply};
 use crate::event::{AgentDraining, AgentStopped};
+use crate::keys;
 use crate::time::Timestamp;
 
 /// How often a draining agent looks whether it is done.
@@ -20,19 +23,38 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long calls that were ended may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long a slow disk may take for what is still to be written. What it does not take within it
+/// is put in order at the next start.
+const WRITTEN: Duration = Duration::from_secs(30);
+
 /// How long the last events may take to reach NATS; what does not stays in the outbox.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// What callers are told to wait while the agent stops.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// Why an agent did not run to the end that somebody asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A part of it broke, and it stopped.
+    #[error(
+        "{0} has ended by itself, and nothing works without it: the agent has stopped. The log \
+         above tells more; start it again, or have a service manager do it"
+    )]
+    Broke(#[from] Fault),
+}
+
 /// Runs an agent until SIGTERM, SIGINT or `assent drain`, and then until its calls have ended.
 /// SIGHUP has it read its configuration again.
 ///
 /// # Errors
-/// [`StartError`] when it does not start.
-pub fn run(loaded: Loaded) -> Result<(), StartError> {
+/// [`RunError`] when it does not start, or breaks.
+pub fn run(loaded: Loaded) -> Result<(), RunError> {
     let Loaded { config, source, .. } = loaded;
+    lock_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -40,18 +62,29 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
         .map_err(|why| StartError::Ready { path: config.data.clone(), why })?;
     let outcome = runtime.block_on(async {
         let agent = Agent::start(config).await?;
-        agent.until_told(&source).await;
-        Ok(())
+        Ok(agent.until_told(&source).await?)
     });
     // A task that still waits for somebody is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
+/// Where it is not to be had, the agent runs all the same, and says what to do about it.
+fn lock_memory() {
+    match keys::lock() {
+        Ok(()) => tracing::debug!("memory is locked: nothing of it is swapped out"),
+        Err(why) if keys::swaps() => tracing::warn!(
+            "keys and voices in memory may be swapped out ({why}): set LimitMEMLOCK=infinity in \
+             the service, give it CAP_IPC_LOCK, or use no swap space that is not encrypted"
+        ),
+        Err(why) => tracing::debug!(%why, "memory is not locked, and there is no swap space"),
+    }
+}
+
 impl Agent {
     /// Runs until a signal or a command says to stop, drains, and stops. A second signal ends
-    /// the program at once.
-    async fn until_told(mut self, source: &Source) {
+    /// the program at once. Stops without draining when a part of it breaks.
+    async fn until_told(mut self, source: &Source) -> Result<(), Fault> {
         let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = (
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
@@ -60,11 +93,17 @@ impl Agent {
             tracing::error!("signals cannot be waited for: the agent stops");
             return self.stop(Duration::ZERO).await;
         };
+        let store = Arc::clone(&self.observer.store);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hang_up.recv() => self.reload(source),
+                fault = fault(&mut self.core, &self.scribe, &self.catalog, &self.media, &store) => {
+                    tracing::error!("{fault} has ended by itself: the agent stops");
+                    let _ = self.stop(Duration::ZERO).await;
+                    return Err(fault);
+                }
                 request = self.control.recv() => match request {
                     Some(request) => {
                         let drains = request.command == Command::Drain {};
@@ -85,14 +124,20 @@ impl Agent {
         };
         let limit = self.config.shutdown.drain_within;
         tokio::select! {
-            () = self.stop(limit) => {}
-            () = at_once => tracing::warn!("told twice: ends at once"),
+            stopped = self.stop(limit) => stopped,
+            () = at_once => {
+                tracing::warn!("told twice: ends at once");
+                Ok(())
+            }
         }
     }
 
     /// Takes no new calls, lets those there are end within `limit`, ends the rest, and stores and
     /// publishes what there is to tell.
-    pub async fn stop(mut self, limit: Duration) {
+    ///
+    /// # Errors
+    /// [`Fault`]: the calls' task had ended before. What could be written is written.
+    pub async fn stop(mut self, limit: Duration) -> Result<(), Fault> {
         let began = clock::wall();
         let deadline = clock::now() + limit;
         self.health.drain();
@@ -118,6 +163,7 @@ impl Agent {
         while self.busy().await && clock::now() < deadline {
             self.answer_within(LOOK, began).await;
         }
+        self.write_all(began).await;
         let calls_ended = u32::try_from(ended).unwrap_or(u32::MAX);
         self.scribe.tell(Told::event(AgentStopped { calls_ended }));
         let _ = tokio::time::timeout(GOODBYE, self.scribe.flush()).await;
@@ -130,15 +176,38 @@ impl Agent {
         for helper in &self.helpers {
             helper.abort();
         }
-        let media = self.media.clone();
-        let _ = tokio::task::spawn_blocking(move || media.shutdown()).await;
-        self.core.abort();
-        // The core owns the segment store, which writes and syncs what it still has.
-        let _ = (&mut self.core).await;
+        let broke = self.core.is_finished();
+        if !broke {
+            self.core.abort();
+            let _ = (&mut self.core).await;
+        }
         if let Err(why) = self.catalog.close().await {
             tracing::warn!(%why, "the catalog did not close");
         }
         tracing::info!("stopped");
+        if broke { Err(Fault::Core) } else { Ok(()) }
+    }
+
+    /// Ends the media threads, which finish their writers, then the store, which writes and syncs
+    /// what it was given. The core is still there to tell the catalog of it.
+    async fn write_all(&mut self, began: Timestamp) {
+        let (media, store) = (self.media.clone(), Arc::clone(&self.observer.store));
+        let written = tokio::task::spawn_blocking(move || {
+            media.shutdown();
+            store.close();
+        });
+        let deadline = clock::now() + WRITTEN;
+        while !written.is_finished() && clock::now() < deadline {
+            self.answer_within(LOOK, began).await;
+        }
+        // The store's last reports came to the core before this question does.
+        let keeping = self.look().await.keeping;
+        if keeping > 0 {
+            tracing::error!(
+                recordings = keeping,
+                "not everything could be written in time: the next start puts it in order"
+            );
+        }
     }
 
     fn draining(&self, from: Timestamp) -> Draining {

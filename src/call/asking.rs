@@ -10,6 +10,7 @@ use crate::consent::machine::{Denial, Input, Output as Wanted, Verdict};
 use crate::consent::policy::{OnRefusal, OnUnavailable};
 use crate::consent::{KeyVia, NoticePlayed, Standing};
 use crate::ids::Leg;
+use crate::rtp::Direction;
 use crate::time::Moment;
 
 /// How long a goodbye may take to be played.
@@ -232,13 +233,15 @@ impl Call {
         }
     }
 
-    /// Ends a call in which nothing is heard of anybody who could be heard.
+    /// Ends a call in which nothing is heard of anybody. A call on hold may be silent on both
+    /// sides, and for long: who holds need not play music, and who is held need not talk.
     fn end_if_dead(&mut self, at: Moment, out: &mut Vec<Output>) {
-        let mut sending = Leg::BOTH
-            .into_iter()
-            .filter(|leg| self.media(*leg).is_some_and(|media| media.direction.receives()))
-            .peekable();
-        if sending.peek().is_some() && sending.all(|leg| self.silent.contains(&leg)) {
+        let dead = |leg: Leg| {
+            let media = self.media(leg)?;
+            Some(media.direction == Direction::SendRecv && self.silent.contains(&leg))
+        };
+        let mut legs = Leg::BOTH.into_iter().filter_map(dead).peekable();
+        if legs.peek().is_some() && legs.all(|dead| dead) {
             self.end(at, Cause::Dead, out);
         }
     }

@@ -85,6 +85,9 @@ impl Call {
             }
             return;
         }
+        if self.on_overtaken(txn, response, out) {
+            return;
+        }
         if self.is_offer_to_caller(txn) {
             return self.on_caller_answer(at, response, out);
         }
@@ -112,6 +115,9 @@ impl Call {
     ) {
         if self.is_bye(txn) {
             return self.bye_is_done(txn);
+        }
+        if self.overtaken.take_if(|overtaken| overtaken.txn == txn).is_some() {
+            return;
         }
         if self.is_offer_to_caller(txn) {
             return self.end(at, Cause::NoCommonCodec, out);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::call::delayed_offer::Agreement;
 use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
-use crate::call::leg::{CalleeLeg, CallerLeg, Established, Offering};
+use crate::call::leg::{CalleeLeg, CallerLeg, Established, Offering, Overtaken};
 use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
 use crate::call::message::{
@@ -165,7 +165,12 @@ impl Call {
     fn on_bye(&mut self, at: Moment, leg: Leg, txn: ServerTxn, out: &mut Vec<Output>) {
         out.push(Output::Respond { txn, response: Response::new(200, None) });
         match leg {
-            Leg::Caller => self.caller = CallerLeg::Gone,
+            Leg::Caller => {
+                let caller = std::mem::replace(&mut self.caller, CallerLeg::Gone);
+                if let CallerLeg::Established(caller) = caller {
+                    self.overtaken = Overtaken::by_bye(&caller, at.instant);
+                }
+            }
             Leg::Callee => self.callee = CalleeLeg::Gone,
         }
         self.end(at, Cause::HungUp(leg), out);
@@ -301,6 +306,24 @@ impl Call {
         }
     }
 
+    /// Takes the answer to a re-INVITE of ours that a BYE has overtaken; `false` for any other.
+    pub(super) fn on_overtaken(
+        &mut self,
+        txn: ClientTxn,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Some(overtaken) = self.overtaken.take_if(|overtaken| overtaken.txn == txn) else {
+            return false;
+        };
+        match response.status {
+            ..=199 => self.overtaken = Some(overtaken),
+            200..=299 => out.push(Output::Ack(overtaken.dialog.ack(response.cseq))),
+            _ => {}
+        }
+        true
+    }
+
     /// The answer to a re-INVITE of ours.
     pub(super) fn on_caller_answer(
         &mut self,
@@ -344,6 +367,7 @@ impl Call {
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
         self.offer_caller(at, out);
+        self.overtaken.take_if(|overtaken| overtaken.until <= at.instant);
         for leg in Leg::BOTH {
             let Some(established) = self.established(leg) else { continue };
             let Some(unacknowledged) = &mut established.unacknowledged else { continue };
@@ -362,7 +386,7 @@ impl Call {
     }
 
     /// Says goodbye to the caller, in the way that the leg's state asks for.
-    pub(super) fn leave_caller(&mut self, cause: Cause, out: &mut Vec<Output>) {
+    pub(super) fn leave_caller(&mut self, at: Moment, cause: Cause, out: &mut Vec<Output>) {
         match std::mem::replace(&mut self.caller, CallerLeg::Gone) {
             CallerLeg::Invited(invited) => {
                 let status = cause.status().unwrap_or(480);
@@ -370,6 +394,7 @@ impl Call {
                 out.push(Output::Respond { txn: invited.txn, response });
             }
             CallerLeg::Established(established) => {
+                self.overtaken = Overtaken::by_bye(&established, at.instant);
                 let leaving = self.say_bye(established.dialog, cause, out);
                 self.caller = CallerLeg::Leaving(leaving);
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
 use crate::call::message::{ClientTxn, ServerTxn};
 use crate::call::negotiate::Session;
+use crate::call::timer::PATIENCE;
 use crate::rtp::Codec;
 
 /// The leg towards the caller: a dialog in which we are the UAS.
@@ -87,6 +88,23 @@ pub(super) enum Offering {
     Sent { txn: ClientTxn, session: Box<Session>, tries: u8 },
     /// It was answered; a 2xx that comes again is acknowledged again.
     Answered { txn: ClientTxn },
+}
+
+/// An offer of ours that a BYE has overtaken. Its 2xx is acknowledged all the same: without an ACK
+/// it would come again and again (RFC 3261, 13.2.2.4).
+#[derive(Debug)]
+pub(super) struct Overtaken {
+    pub(super) txn: ClientTxn,
+    pub(super) dialog: Dialog,
+    /// When it is not waited for any more.
+    pub(super) until: Instant,
+}
+
+impl Overtaken {
+    pub(super) fn by_bye(leg: &Established, now: Instant) -> Option<Self> {
+        let Offering::Sent { txn, .. } = leg.offering else { return None };
+        Some(Self { txn, dialog: leg.dialog.clone(), until: now + PATIENCE })
+    }
 }
 
 impl CallerLeg {

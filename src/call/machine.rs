@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::call::leg::{CalleeLeg, CallerLeg, Invited};
+use crate::call::leg::{CalleeLeg, CallerLeg, Invited, Overtaken};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
     Answered, ClientTxn, Incoming, Request, Response, ServerTxn, Unanswered,
@@ -330,6 +330,7 @@ pub struct Call {
     pub(super) phase: Phase,
     pub(super) caller: CallerLeg,
     pub(super) callee: CalleeLeg,
+    pub(super) overtaken: Option<Overtaken>,
     pub(super) playing: BTreeMap<Leg, (PlaybackId, Purpose)>,
     /// Permissions for parties who are not on the line yet.
     pub(super) grants: Vec<(Leg, Grant)>,
@@ -359,8 +360,9 @@ impl Call {
             }
         };
         let policy = setup.policy;
+        let policy_too = std::sync::Arc::clone(&policy);
         let permission =
-            Permission::new(std::sync::Arc::clone(&policy), setup.call, setup.recording, parties);
+            Permission::new(policy_too, setup.policy_digest, setup.call, setup.recording, parties);
         let mut call = Self {
             id: setup.call,
             policy,
@@ -374,6 +376,7 @@ impl Call {
             phase: Phase::Asking,
             caller: CallerLeg::Invited(Box::new(Invited { txn: setup.txn, early: None })),
             callee: CalleeLeg::Idle,
+            overtaken: None,
             playing: BTreeMap::new(),
             grants: Vec::new(),
             joined: Vec::new(),
@@ -422,10 +425,9 @@ impl Call {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let farewell = self.farewell.map(|(until, _)| until);
-        [self.caller.deadline(), self.callee.deadline(), self.permission.deadline(), farewell]
-            .into_iter()
-            .flatten()
-            .min()
+        let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.until);
+        let legs = [self.caller.deadline(), self.callee.deadline(), overtaken];
+        legs.into_iter().chain([self.permission.deadline(), farewell]).flatten().min()
     }
 
     /// Where the call stands, for counters.
@@ -526,7 +528,7 @@ impl Call {
         }
         self.grants.clear();
         out.push(Output::CloseMedia);
-        self.leave_caller(cause, out);
+        self.leave_caller(at, cause, out);
         self.leave_callee(at, cause, out);
         for leg in std::mem::take(&mut self.joined) {
             out.push(Output::Tell(Fact::Left { leg, reason: cause }));
@@ -535,7 +537,7 @@ impl Call {
     }
 
     fn finish_if_over(&mut self, out: &mut Vec<Output>) {
-        let gone = self.caller.is_gone() && self.callee.is_gone();
+        let gone = self.caller.is_gone() && self.callee.is_gone() && self.overtaken.is_none();
         let done = gone && !self.permission.owes_decision();
         if self.phase == Phase::Over && done && !self.over_said {
             self.over_said = true;

@@ -111,12 +111,13 @@ pub enum MediaEvent {
         /// How much of it was sent, and how. For the evidence.
         notice: NoticePlayed,
     },
-    /// No RTP has arrived on a leg for the configured time although the peer may send.
+    /// Nothing has arrived on a leg for the configured time, neither RTP nor RTCP, although it is
+    /// not on hold.
     Silent {
         /// On which leg.
         leg: Leg,
     },
-    /// RTP arrives again on a leg that was reported silent.
+    /// Something arrives again on a leg that was reported silent, or its session has changed.
     Heard {
         /// On which leg.
         leg: Leg,

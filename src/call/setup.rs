@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::call::message::{Hop, Incoming, ServerTxn};
 use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
-use crate::ids::{CallId, RecordingId};
+use crate::ids::{CallId, Digest, RecordingId};
 use crate::rtp::Codec;
 
 /// Everything a call is made from.
@@ -23,6 +23,8 @@ pub struct Setup {
     pub txn: ServerTxn,
     /// The policy that the route names.
     pub policy: Arc<Policy>,
+    /// Its digest.
+    pub policy_digest: Digest,
     /// What the route wants done.
     pub plan: Plan,
     /// The caller's side.

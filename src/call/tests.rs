@@ -392,6 +392,56 @@ fn a_callee_with_another_codec_is_heard_after_a_new_offer_to_the_caller() {
     assert!(refused.sent(&Method::Bye).is_some());
 }
 
+#[test]
+fn an_answer_that_crosses_a_bye_is_acknowledged() {
+    let pcmu = "v=0\r\no=- 2 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        m=audio 5000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+    let offering = || {
+        let mut rig = dialling();
+        rig.callee_says(200, pcmu);
+        assert!(rig.sent(&Method::Invite).is_some(), "a re-INVITE to the caller");
+        rig
+    };
+    let offer = ClientTxn(65_537);
+    let to_callee = |rig: &Rig| ClientTxn(rig.dialled().0 + 2);
+    // The caller's BYE overtakes their 200.
+    let mut rig = offering();
+    rig.by_caller(Method::Bye);
+    assert_eq!(rig.ended(), Some(Cause::HungUp(Leg::Caller)));
+    let bye = to_callee(&rig);
+    rig.feed(Input::Response { txn: bye, response: answered(200, "") });
+    assert!(!rig.is_over(), "the answer is still to come");
+    rig.feed(Input::Response { txn: offer, response: answered(100, "") });
+    assert!(!rig.has(|o| matches!(o, Output::Ack(_))));
+    rig.feed(Input::Response { txn: offer, response: answered(200, pcmu) });
+    assert!(rig.has(|o| matches!(o, Output::Ack(_))));
+    assert_eq!(rig.relays(), 0);
+    assert!(rig.is_over());
+    // Ours does.
+    let mut rig = offering();
+    rig.feed(Input::HangUp);
+    assert!(rig.sent(&Method::Bye).is_some());
+    rig.feed(Input::Response { txn: offer, response: answered(200, pcmu) });
+    assert!(rig.has(|o| matches!(o, Output::Ack(_))));
+    // It is refused, not answered, or waited for no longer.
+    for end in [
+        Some(Input::Response { txn: offer, response: answered(487, "") }),
+        Some(Input::Unanswered { txn: offer, why: Unanswered::Timeout }),
+        None,
+    ] {
+        let mut rig = offering();
+        rig.by_caller(Method::Bye);
+        let bye = to_callee(&rig);
+        rig.feed(Input::Response { txn: bye, response: answered(200, "") });
+        match end {
+            Some(input) => rig.feed(input),
+            None => rig.wait(Duration::from_secs(40)),
+        };
+        assert!(!rig.has(|o| matches!(o, Output::Ack(_))));
+        assert!(rig.is_over());
+    }
+}
+
 /// An INVITE that leaves the offer to us.
 fn without_offer(policy: Policy) -> Rig {
     let mut setup = setup(policy, true);
@@ -520,6 +570,30 @@ fn a_call_in_which_nothing_is_heard_of_anybody_ends() {
     assert_eq!(rig.ended(), None);
     rig.feed(silent(Leg::Caller));
     assert_eq!(rig.ended(), Some(Cause::Dead));
+}
+
+#[test]
+fn a_call_on_hold_may_be_silent_on_both_sides() {
+    let silent = |leg| Input::Media(MediaEvent::Silent { leg });
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    rig.feed(silent(Leg::Caller));
+    let mut reinvite = |direction: &str| {
+        let mut request = incoming(Method::Invite, if direction == "sendonly" { 2 } else { 3 });
+        request.to.tag = Some("caller-side".into());
+        let body = format!(
+            "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na={direction}\r\n"
+        );
+        request.body = Bytes::from(body);
+        let cseq = request.cseq;
+        rig.feed(Input::Request { leg: Leg::Caller, txn: ServerTxn(cseq.into()), request });
+        ack_with(&mut rig, cseq, "");
+        rig.feed(silent(Leg::Callee));
+        rig.ended()
+    };
+    assert_eq!(reinvite("sendonly"), None, "who holds need not play music");
+    assert_eq!(reinvite("sendrecv"), Some(Cause::Dead));
 }
 
 #[test]

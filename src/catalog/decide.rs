@@ -154,7 +154,7 @@ fn permit(
     id: EvidenceId,
     digest: Digest,
 ) -> Result<(), CommitError> {
-    let Permitted { recording, key } = permitted;
+    let Permitted { recording, key, codecs } = permitted;
     let retention = i64::try_from(recording.retention.as_millis()).unwrap_or(i64::MAX);
     db.prepare_cached(
         "INSERT INTO recording (id, call, state, policy, policy_digest, basis, purposes,
@@ -179,8 +179,8 @@ fn permit(
     let added = db
         .prepare_cached(
             "INSERT INTO stream (recording, stream, party_ref, evidence, evidence_id, granted,
-                                 key, epoch)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM recording
+                                 key, epoch, codecs)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10 FROM recording
              WHERE id = ?1 AND call = ?9 AND state IN ('permitted', 'capturing', 'paused')",
         )?
         .execute(params![
@@ -193,6 +193,7 @@ fn permit(
             key.to_string(),
             key.epoch.0,
             facts.call.0.as_bytes(),
+            codecs,
         ])?;
     if added == 0 {
         return Err(CommitError::Conflict(format!(

@@ -228,6 +228,12 @@ impl Catalog {
         self.shared.outbox.clone()
     }
 
+    /// Returns when the thread that writes has ended: closed, or broken.
+    pub async fn ended(&self) {
+        let mut outbox = self.outbox();
+        while outbox.changed().await.is_ok() {}
+    }
+
     /// Runs a query on a thread that may wait, with a connection that cannot write.
     ///
     /// # Errors

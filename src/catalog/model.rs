@@ -40,6 +40,10 @@ pub struct Permitted {
     pub recording: NewRecording,
     /// The stream's data key, wrapped.
     pub key: WrappedKey,
+    /// Its codecs by payload type, as the manifest writes them (JSON): what was negotiated, or,
+    /// for a leg that is not there yet, what it will be offered. Without them a crash before the
+    /// first [`Change::StreamOpened`] leaves packets that nobody can name.
+    pub codecs: String,
 }
 
 /// A recording that is about to begin.
@@ -97,7 +101,7 @@ pub enum Change {
         /// Since when.
         at: Timestamp,
     },
-    /// A stream's writer is open.
+    /// A stream's writer is open: what it really begins with is known.
     StreamOpened {
         /// Which.
         stream: StreamId,

@@ -18,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A * before an event's name: NATS has not acknowledged it yet, or none is configured.
+
 Examples:
   assent events --since 1h
   assent events --follow

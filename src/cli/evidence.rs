@@ -7,20 +7,21 @@ use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::proof::{self, Keys};
+use crate::cli::which::Which;
 use crate::cli::{receipt, show};
 use crate::config::Config;
 use crate::consent::evidence::Record;
-use crate::ids::{EvidenceId, RecordingId};
+use crate::ids::EvidenceId;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  assent evidence 0193a4c0-…             receipts that a data-protection officer can read
+  assent evidence last                   receipts that a data-protection officer can read
   assent evidence 0193a4c0-… --verify    checks signatures and the chain; exit 2 if one is wrong
   assent evidence 0193a4c0-… --json      the signed records (RFC 8785), one a line")]
 pub(super) struct Arguments {
-    /// The recording, or one evidence record
-    id: uuid::Uuid,
+    /// The recording, one evidence record, or `last`: the newest recording
+    id: Which,
     /// Check each signature, and the whole chain that the records are in
     #[arg(long)]
     verify: bool,
@@ -33,14 +34,15 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let config = context.config()?;
     let reader = context::catalog(&config)?;
-    let mut records = reader.evidence_of(RecordingId(arguments.id))?;
+    let id = arguments.id.resolve(&reader)?;
+    let mut records = reader.evidence_of(id)?;
     if records.is_empty() {
-        records.extend(reader.evidence_record(EvidenceId(arguments.id))?);
+        records.extend(reader.evidence_record(EvidenceId(id.0))?);
     }
     if records.is_empty() {
-        return Err(match reader.recording(RecordingId(arguments.id))? {
-            Some(_) => Failure::Failed(format!("there is no evidence for {}", arguments.id)),
-            None => show::unknown(RecordingId(arguments.id)),
+        return Err(match reader.recording(id)? {
+            Some(_) => Failure::Failed(format!("there is no evidence for {id}")),
+            None => show::unknown(id),
         });
     }
     if !arguments.verify {

@@ -14,21 +14,23 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::proof::Keys;
 use crate::cli::segments::{self, Packets};
+use crate::cli::which::Which;
 use crate::cli::{note, show, when};
 use crate::config::Config;
 use crate::control::ExportNote;
 use crate::export::{Format, Span, Summary, sample_rate, write_wav};
-use crate::ids::{Leg, RecordingId, StreamId};
+use crate::ids::{Leg, StreamId};
 use crate::keys::FileKeyStore;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  assent export last --reason \"first try\"
   assent export 0193a4c0-… --reason \"complaint 4711\"
   assent export 0193a4c0-… --party caller --out caller.wav --reason audit")]
 pub(super) struct Arguments {
-    /// The recording
-    id: RecordingId,
+    /// The recording, or `last`
+    id: Which,
     /// As what: wav (stereo: the caller left, the callee right)
     #[arg(long, default_value_t = Format::Wav)]
     format: Format,
@@ -60,10 +62,18 @@ pub(super) fn run(
     }
     let config = context.config()?;
     let reader = context::catalog(&config)?;
-    let detail = reader.recording(arguments.id)?.ok_or_else(|| show::unknown(arguments.id))?;
+    let id = arguments.id.resolve(&reader)?;
+    let detail = reader.recording(id)?.ok_or_else(|| show::unknown(id))?;
     if matches!(detail.recording.state, RecordingState::Erased | RecordingState::Expired) {
         let state = detail.recording.state;
-        return Err(Failure::Failed(format!("recording {} is {state}", arguments.id)));
+        return Err(Failure::Failed(format!("recording {id} is {state}")));
+    }
+    let open = is_open(detail.recording.state);
+    if open && detail.segments.is_empty() {
+        return Err(Failure::Failed(format!(
+            "recording {id} is still open, and nothing of it is sealed yet: export it when `assent \
+             list` says sealed, a second after the call; what a crash left open, `assent serve` seals"
+        )));
     }
     let legs = arguments.party.map_or_else(|| Leg::BOTH.to_vec(), |leg| vec![leg]);
     if let (Some(leg), Some(tombstone)) = (arguments.party, erased(&detail, &legs).first()) {
@@ -73,7 +83,7 @@ pub(super) fn run(
     let path = arguments
         .out
         .clone()
-        .unwrap_or_else(|| PathBuf::from(format!("{}.{}", arguments.id, arguments.format)));
+        .unwrap_or_else(|| PathBuf::from(format!("{id}.{}", arguments.format)));
     if path.exists() {
         return Err(taken(&path));
     }
@@ -87,7 +97,10 @@ pub(super) fn run(
             stream: arguments.party.map(Leg::stream),
         },
     )?;
-    let (summary, problems) = write(&config, &reader, &store, &detail, &legs, &path)?;
+    let (summary, mut problems) = write(&config, &reader, &store, &detail, &legs, &path)?;
+    if open {
+        problems.push("it is still open: what is not sealed yet is not in it".to_owned());
+    }
     report(output, &path, &legs, &summary, &problems)?;
     if !output.is_json() {
         for tombstone in erased(&detail, &legs) {
@@ -105,6 +118,11 @@ pub(super) fn run(
 fn erased<'a>(detail: &'a RecordingDetail, legs: &[Leg]) -> Vec<&'a Tombstone> {
     let tombstones = detail.streams.iter().filter_map(|stream| stream.erased.as_ref());
     tombstones.filter(|it| legs.iter().any(|leg| leg.stream() == it.stream.index)).collect()
+}
+
+/// Whether more of it may come.
+fn is_open(state: RecordingState) -> bool {
+    matches!(state, RecordingState::Permitted | RecordingState::Capturing | RecordingState::Paused)
 }
 
 fn taken(path: &Path) -> Failure {

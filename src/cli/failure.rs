@@ -42,7 +42,8 @@ impl Failure {
     }
 
     /// Prints the reason to stderr and gives the exit code.
-    pub(super) fn report(&self) -> ExitCode {
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
         let code = match self {
             Failure::Closed => return ExitCode::SUCCESS,
             Failure::Failed(_) => 1,

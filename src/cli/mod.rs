@@ -27,6 +27,7 @@ mod status;
 mod stored;
 mod verify;
 mod when;
+mod which;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

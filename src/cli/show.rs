@@ -4,18 +4,19 @@ use crate::catalog::{RecordingDetail, RecordingRow};
 use crate::cli::context::{self, Context, Numbers};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
+use crate::cli::which::Which;
 use crate::cli::{list, segments as stored, when};
 use crate::ids::{RecordingId, StreamIndex};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  assent show 0193a4c0-…
+  assent show last
   assent show 0193a4c0-… --numbers
   assent show 0193a4c0-… --json | jq .segments")]
 pub(super) struct Arguments {
-    /// The recording
-    id: RecordingId,
+    /// The recording, or `last`
+    id: Which,
     /// Show numbers in clear; needs the key folder
     #[arg(long)]
     numbers: bool,
@@ -28,7 +29,8 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let config = context.config()?;
     let reader = context::catalog(&config)?;
-    let detail = reader.recording(arguments.id)?.ok_or_else(|| unknown(arguments.id))?;
+    let id = arguments.id.resolve(&reader)?;
+    let detail = reader.recording(id)?.ok_or_else(|| unknown(id))?;
     if output.is_json() {
         return Ok(output.value(&detail)?);
     }

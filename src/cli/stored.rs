@@ -117,6 +117,7 @@ fn fill(config: &Config) -> (DecisionFacts, PathBuf) {
                 retention: Duration::from_secs(90 * 86_400),
             },
             key: store.wrap(&key).unwrap(),
+            codecs: "{}".to_owned(),
         }),
         erase: Erase::Nothing,
         events: Vec::new(),

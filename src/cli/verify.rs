@@ -12,6 +12,7 @@ use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::proof::{self, Keys};
+use crate::cli::which::Which;
 use crate::cli::{segments, show};
 use crate::config::Config;
 use crate::ids::{RecordingId, StreamId};
@@ -26,11 +27,11 @@ const PORTION: u32 = 200;
 #[command(group = clap::ArgGroup::new("which").required(true).args(["id", "all"]))]
 #[command(after_help = "\
 Examples:
-  assent verify 0193a4c0-…
+  assent verify last
   assent verify --all --json | jq 'select(.ok | not)'")]
 pub(super) struct Arguments {
-    /// The recording
-    id: Option<RecordingId>,
+    /// The recording, or `last`
+    id: Option<Which>,
     /// Every recording, the whole evidence, and the catalog itself
     #[arg(long)]
     all: bool,
@@ -71,7 +72,8 @@ pub(super) fn run(
         wrong: 0,
     };
     match arguments.id {
-        Some(id) => {
+        Some(which) => {
+            let id = which.resolve(&reader)?;
             let detail = reader.recording(id)?.ok_or_else(|| show::unknown(id))?;
             proof.recording(&detail)?;
             let agents: BTreeSet<&str> =
@@ -128,6 +130,7 @@ impl Proof<'_> {
     fn chain(&mut self, agent: &str) -> Result<(), Failure> {
         let proved = proof::chain(self.reader, agent, &self.keys)?;
         let (ok, said) = match proved {
+            Ok(head) if head.sequence == 1 => (true, "1 record, as it was signed".to_owned()),
             Ok(head) => (true, format!("{} records, none missing or changed", head.sequence)),
             Err(why) => (false, why),
         };

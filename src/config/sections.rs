@@ -138,7 +138,7 @@ pub(super) fn media(mut section: Section<'_>) -> Media {
         .ok()
         .and_then(NonZeroUsize::new)
         .unwrap_or(NonZeroUsize::MIN),
-        silence_after: section.field("silence_after").span(30 * SECOND, SECOND, HOUR),
+        silence_after: section.field("silence_after").span(60 * SECOND, SECOND, HOUR),
     };
     section.finish();
     media

@@ -49,7 +49,7 @@ pub struct Media {
     pub srtp: Srtp,
     /// Media threads.
     pub workers: NonZeroUsize,
-    /// A leg that sends no media for this long is reported as silent.
+    /// A call is ended when nothing comes from either leg for this long; not while one is on hold.
     pub silence_after: Duration,
 }
 

@@ -27,9 +27,9 @@ impl Permission {
     /// Draws the consequences of what happened to one party for all of them.
     pub(super) fn join(&mut self, at: Moment, before: Ended, out: &mut Vec<Output>) {
         self.stop_where_one_stops(out);
+        self.release(before, out);
         self.give_what_is_known(at, out);
         self.revive(at, out);
-        self.release(before, out);
         self.grant(out);
         self.end_recordings(out);
         self.settle(out);
@@ -81,16 +81,15 @@ impl Permission {
         }
     }
 
-    /// Who agreed, never took it back and was stopped by somebody else's "no" agrees to the new
-    /// recording too, once everybody does.
+    /// Who agreed and never took it back agrees to the recording that comes next too, once
+    /// everybody does whom the scope asks for.
     fn revive(&mut self, at: Moment, out: &mut Vec<Output>) {
         let agrees = |party: &Party| party.state.said_yes() || party.state.is_standby();
-        if self.parties.values().any(|party| party.state.said_yes())
-            && self.parties.values().all(agrees)
-        {
-            for leg in Leg::BOTH {
-                self.step(leg, out, |state, terms| state.revive(terms, at));
-            }
+        if self.policy.scope == Scope::All && !self.parties.values().all(agrees) {
+            return;
+        }
+        for leg in Leg::BOTH {
+            self.step(leg, out, |state, terms| state.revive(terms, at));
         }
     }
 
@@ -106,19 +105,22 @@ impl Permission {
         }
         // Before anything else is done about it.
         out.splice(0..0, ended.iter().map(|leg| Output::Release { leg: *leg }));
-        let renewed = match self.policy.scope {
-            Scope::All => Leg::BOTH.to_vec(),
-            Scope::PerParty => ended,
-        };
-        self.renew(&renewed);
+        self.renew(&ended, out);
     }
 
-    fn renew(&mut self, legs: &[Leg]) {
+    /// Permissions of these parties, and of all of them under `all`, are for another recording
+    /// from now on. What is durable for the one before is not enough.
+    pub(super) fn renew(&mut self, legs: &[Leg], out: &mut Vec<Output>) {
+        let legs = match self.policy.scope {
+            Scope::All => &Leg::BOTH,
+            Scope::PerParty => legs,
+        };
         self.newest = self.newest.successor();
         for leg in legs {
             if let Some(party) = self.parties.get_mut(leg) {
                 party.terms.recording = self.newest;
             }
+            self.step(*leg, out, |state, _| state.outlive());
         }
     }
 
@@ -166,7 +168,7 @@ impl Permission {
                 .map(|(leg, _)| *leg)
                 .collect();
             if !late.is_empty() {
-                self.renew(&late);
+                self.renew(&late, out);
             }
         }
         if self.open.is_empty() {

@@ -18,7 +18,7 @@ use crate::consent::terms::{Terms, Way};
 use crate::consent::{
     Answer, Decision, Grant, KeyVia, Keypad, MediaTransport, NoticePlayed, Outcome, Prior,
 };
-use crate::ids::{CallId, Leg, PartyRef, RecordingId};
+use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::time::Moment;
 
 /// A party of the call, as the permission machine needs to know them.
@@ -102,7 +102,7 @@ pub enum Input {
 }
 
 /// What a command wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// The party takes the permission back.
     Withdraw(Leg),
@@ -266,14 +266,16 @@ pub(super) struct Party {
 
 impl Permission {
     /// The machine for a call with these parties under this policy.
+    ///
+    /// `digest` is the policy's, computed once for many calls.
     #[must_use]
     pub fn new(
         policy: Arc<Policy>,
+        digest: Digest,
         call: CallId,
         recording: RecordingId,
         parties: Vec<PartyFacts>,
     ) -> Self {
-        let digest = policy.digest();
         let parties = parties
             .into_iter()
             .map(|facts| {
@@ -347,6 +349,11 @@ impl Permission {
     #[must_use]
     pub fn is_asking(&self, leg: Leg) -> bool {
         self.parties.get(&leg).is_some_and(|party| party.state.is_asking())
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_listening(&self, leg: Leg) -> bool {
+        self.parties.get(&leg).is_some_and(|party| matches!(party.state, State::Listening(_)))
     }
 
     /// Why the party on this leg is not recorded, if they are not.
@@ -428,12 +435,17 @@ impl Permission {
             Input::Replaced { party } => self.replaced(at, party, out),
             Input::Durable(receipt) => {
                 let leg = receipt.value().facts().leg;
-                self.step(leg, out, |state, _| state.durable(receipt));
+                self.step(leg, out, |state, terms| state.durable(terms, receipt));
             }
             Input::NotDurable { leg, number } => {
                 self.step(leg, out, |state, _| state.not_durable(number));
             }
-            Input::Left { leg } => self.step(leg, out, |state, terms| state.left(terms, at)),
+            Input::Left { leg } => {
+                if let Some(party) = self.parties.get_mut(&leg) {
+                    party.present = false;
+                }
+                self.step(leg, out, |state, terms| state.left(terms, at));
+            }
             Input::Tick => {
                 for leg in Leg::BOTH {
                     self.step(leg, out, |state, terms| state.tick(terms, at));
@@ -500,8 +512,13 @@ impl Permission {
         if matches!(old.state, State::Announcing(_)) {
             out.push(Output::Silence { leg });
         }
+        let answered = old.state.said_yes() && !old.state.is_permitted();
         drop(old);
         self.parties.insert(leg, Party::new(terms, present));
+        if answered {
+            // The one before may have agreed to the recording that comes next.
+            self.renew(&[leg], out);
+        }
         self.step(leg, out, |state, terms| state.deny(terms, at));
         if present {
             self.present(at, leg, out);

@@ -96,6 +96,26 @@ pub(super) struct Denied {
 }
 
 impl State {
+    /// What tells this state from another at `now`, for the model check.
+    #[cfg(test)]
+    pub(super) fn sketch(&self, now: Instant) -> String {
+        match self {
+            State::Waiting => "waiting".to_owned(),
+            State::Announcing(announcing) => announcing.sketch(now),
+            State::Listening(listening) => listening.sketch(now),
+            State::Cutting(cutting) => cutting.sketch(now),
+            State::Deciding(Deciding { number, denial }) => {
+                format!("deciding {number:?} {denial:?}")
+            }
+            State::Cleared(cleared) => {
+                format!("cleared {:?}", cleared.receipt.value().facts().recording)
+            }
+            State::Permitted(lease) => format!("permitted {:?}", lease.stream()),
+            State::Standby(Standby { why, .. }) => format!("standby {why:?}"),
+            State::Denied(Denied { why }) => format!("denied {why:?}"),
+        }
+    }
+
     /// Where a party begins.
     pub(super) fn first(terms: &Terms) -> Self {
         match terms.way {
@@ -291,13 +311,16 @@ impl State {
         })
     }
 
-    pub(super) fn durable(self, receipt: Receipt<Decision>) -> Step {
+    pub(super) fn durable(self, terms: &Terms, receipt: Receipt<Decision>) -> Step {
         match self {
             State::Deciding(deciding) if deciding.number == receipt.value().number() => {
-                Step::to(match deciding.denial {
-                    None => State::Cleared(Cleared { receipt }),
-                    Some(why) => State::denied(why),
-                })
+                let current = receipt.value().facts().recording == terms.recording;
+                let cleared = State::Cleared(Cleared { receipt });
+                match deciding.denial {
+                    Some(why) => Step::to(State::denied(why)),
+                    None if current => Step::to(cleared),
+                    None => cleared.outlive(),
+                }
             }
             // Too late: the receipt is dropped, and with it the chance of a grant.
             other => Step::to(other),
@@ -348,6 +371,18 @@ impl State {
             State::Announcing(_) => Step::with(State::denied(why), Effect::Silence),
             State::Cutting(cutting) if cutting.outcome.permits() => Step::to(State::denied(why)),
             // Its own answer is still to be written down, or waits for the others to agree.
+            other => Step::to(other),
+        }
+    }
+
+    /// The recording that a durable permission was for will not be written: it has to be given for
+    /// the next one.
+    pub(super) fn outlive(self) -> Step {
+        match self {
+            State::Cleared(Cleared { receipt }) => {
+                let (earlier, why) = (of_receipt(&receipt), Denial::Withdrawn);
+                Step::to(State::Standby(Standby { earlier, why }))
+            }
             other => Step::to(other),
         }
     }

@@ -52,6 +52,12 @@ pub(super) fn ask(terms: &Terms, at: Moment) -> Step {
 }
 
 impl Announcing {
+    #[cfg(test)]
+    pub(super) fn sketch(&self, now: Instant) -> String {
+        let left = self.until.saturating_duration_since(now);
+        format!("announcing {} {} {} {left:?}", self.attempt, self.heard.len(), self.held)
+    }
+
     pub(super) fn held(self) -> Self {
         Self { held: true, ..self }
     }
@@ -94,6 +100,12 @@ impl Announcing {
 }
 
 impl Listening {
+    #[cfg(test)]
+    pub(super) fn sketch(&self, now: Instant) -> String {
+        let left = self.until.saturating_duration_since(now);
+        format!("listening {} {} {} {left:?}", self.attempt, self.heard.len(), self.held)
+    }
+
     pub(super) fn held(self) -> Self {
         Self { held: true, ..self }
     }
@@ -133,6 +145,13 @@ impl Listening {
 }
 
 impl Cutting {
+    #[cfg(test)]
+    pub(super) fn sketch(&self, now: Instant) -> String {
+        let left = self.until.saturating_duration_since(now);
+        let Self { attempt, heard, outcome, denial, .. } = self;
+        format!("cutting {attempt} {} {outcome:?} {denial:?} {left:?}", heard.len())
+    }
+
     /// A "no" in place of the "yes" that cut the prompt.
     pub(super) fn instead(self, answer: Answer, outcome: Outcome) -> Self {
         if !self.outcome.permits() {

@@ -44,7 +44,7 @@ fn permission(facts: DecisionFacts, key: WrappedKey) -> DecisionEntry {
     DecisionEntry {
         decision: sample::decision(facts),
         number: None,
-        permitted: Some(Permitted { recording, key }),
+        permitted: Some(Permitted { recording, key, codecs: "{}".to_owned() }),
         erase: Erase::Nothing,
         events: Vec::new(),
     }

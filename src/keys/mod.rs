@@ -6,6 +6,7 @@
 mod data_key;
 mod file;
 mod folder;
+mod memory;
 mod reference;
 mod signing;
 mod store;
@@ -14,6 +15,7 @@ mod wrapped;
 pub use data_key::{DataKey, NoRandomness};
 pub use file::FileKeyStore;
 pub use folder::KeyFolderError;
+pub use memory::{NotLocked, forbid_dumps, lock, swaps};
 pub use reference::{NotSealedByUs, ReferenceKey, SealError};
 pub use signing::{BadSignature, BadVerifyingKey, SigningKey, VerifyingKey};
 pub use store::{KeyError, KeyStore};

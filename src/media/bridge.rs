@@ -104,8 +104,7 @@ impl Bridge {
             else {
                 continue;
             };
-            if from.silence == Silence::Reported {
-                from.silence = Silence::Unreported;
+            if from.is_heard_again() {
                 (turn.report)(call, MediaReport::Event(MediaEvent::Heard { leg }));
             }
             if let (Some(to), Some(media)) = (to.as_deref_mut(), from.media())
@@ -146,10 +145,16 @@ impl Bridge {
     /// Datagrams have come to a leg's RTCP port.
     pub(super) fn receive_reports(&mut self, leg: Leg, turn: &mut Turn<'_>) {
         let Some(stream) = self.leg(leg) else { return };
+        let mut heard = false;
         for (datagram, from) in turn.inbox.datagrams() {
             if !stream.receive_report(datagram, from, turn.now) {
                 turn.tally.bad_rtcp += 1;
+            } else if stream.is_heard_again() {
+                heard = true;
             }
+        }
+        if heard {
+            (turn.report)(self.call, MediaReport::Event(MediaEvent::Heard { leg }));
         }
     }
 
@@ -159,10 +164,15 @@ impl Bridge {
             MediaCommand::Connect { leg, media } => {
                 let wall = self.wall(turn.now);
                 let Some(stream) = self.leg(leg) else { return };
+                // What was silent under the old session may talk under the new one.
+                let heard = stream.is_heard_again();
                 if stream.connect(media, turn.config, turn.now, wall) {
                     // The first report comes after half the time (RFC 3550, 6.2).
                     stream.next_report = turn.now + spread(turn.config.report_every / 2, turn.dice);
                     self.set_report_timer(leg, turn);
+                }
+                if heard {
+                    (turn.report)(self.call, MediaReport::Event(MediaEvent::Heard { leg }));
                 }
             }
             MediaCommand::Play { leg, playback, sound } => self.play(leg, playback, sound, turn),

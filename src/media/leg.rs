@@ -13,7 +13,7 @@ use super::player::{FRAME, Playback};
 use super::ports::{LocalPorts, PortLease};
 use super::{LegStatistics, MediaConfig};
 use crate::rtp::rtcp::{self, Compound, Leaving, Rtcp};
-use crate::rtp::{Codec, Content, Header, LegMedia, Outgoing, RtpPacket};
+use crate::rtp::{Codec, Content, Direction, Header, LegMedia, Outgoing, RtpPacket};
 use crate::segment::{Appended, Finished};
 use crate::time::Timestamp;
 
@@ -104,6 +104,11 @@ impl LegStream {
             packets_at_report: 0,
             sender_report: None,
         }
+    }
+
+    /// Ends a silence that was told of; `false` when there is none.
+    pub(super) fn is_heard_again(&mut self) -> bool {
+        std::mem::replace(&mut self.silence, Silence::Unreported) == Silence::Reported
     }
 
     /// Takes over what was negotiated. `true` the first time.
@@ -314,6 +319,8 @@ impl LegStream {
         }
         let Ok(compound) = rtcp::parse(datagram) else { return false };
         inbound.learn_report_origin(from);
+        // Whoever sends no packets in pauses of speech (RFC 3389, 4) is still there.
+        self.last_heard = now;
         for packet in compound.packets() {
             let reports = match packet {
                 Rtcp::SenderReport { ssrc, ntp, reports, .. } => {
@@ -366,9 +373,10 @@ impl LegStream {
         let _ = self.rtcp.send_to(buffer.get(..length).unwrap_or_default(), inbound.remote_rtcp());
     }
 
-    /// When the peer's silence is to be told of; `None` when it is allowed, or told already.
+    /// When the peer's silence is to be told of; `None` when it was told of already. On hold, in
+    /// whichever direction, silence is allowed.
     pub(super) fn silent_at(&mut self, after: Duration, now: Instant) -> Option<Instant> {
-        if !self.media()?.direction.receives() {
+        if self.media()?.direction != Direction::SendRecv {
             self.last_heard = now;
         }
         (self.silence == Silence::Unreported).then(|| self.last_heard + after)

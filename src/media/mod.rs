@@ -45,7 +45,7 @@ pub struct MediaConfig {
     /// Whether a peer's address is learnt from its first packet, for peers behind NAT. Learnt
     /// once, then fixed.
     pub latch: bool,
-    /// How long a peer that may send can be silent before [`MediaEvent::Silent`].
+    /// How long a peer that is not on hold can be silent before [`MediaEvent::Silent`].
     pub silent_after: Duration,
     /// The receive buffer that each socket asks the kernel for, in bytes.
     pub receive_buffer: usize,
@@ -64,7 +64,7 @@ impl Default for MediaConfig {
             ports: 20_000..=29_999,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             latch: false,
-            silent_after: Duration::from_secs(30),
+            silent_after: Duration::from_secs(60),
             receive_buffer: 1 << 20,
             report_every: Duration::from_secs(5),
             gather: Duration::from_micros(750),

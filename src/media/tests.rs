@@ -735,11 +735,19 @@ fn loss_that_the_peer_reports_during_a_prompt_is_in_its_outcome() {
 fn a_peer_that_may_send_and_does_not_is_told_of_once() {
     let silent_after = Duration::from_millis(50);
     let rig = Rig::new(MediaConfig { silent_after, ..config(IoPath::Batched) });
-    let media = LegMedia { direction: Direction::SendOnly, ..rig.callee.media() };
-    rig.order(MediaCommand::Connect { leg: Leg::Callee, media });
+    for held in [Direction::SendOnly, Direction::RecvOnly, Direction::Inactive] {
+        let media = LegMedia { direction: held, ..rig.callee.media() };
+        rig.order(MediaCommand::Connect { leg: Leg::Callee, media });
+        std::thread::sleep(silent_after * 2);
+    }
     let media = rig.caller.media();
     rig.order(MediaCommand::Connect { leg: Leg::Caller, media });
     let silent = MediaReport::Event(MediaEvent::Silent { leg: Leg::Caller });
+    assert_eq!(rig.report(), silent, "and not the callee, who is on hold");
+    let media = rig.caller.media();
+    rig.order(MediaCommand::Connect { leg: Leg::Caller, media });
+    let heard = MediaReport::Event(MediaEvent::Heard { leg: Leg::Caller });
+    assert_eq!(rig.report(), heard, "its silence counts anew");
     assert_eq!(rig.report(), silent);
     rig.media.close(rig.call);
     assert!(matches!(rig.report(), MediaReport::Closed { .. }));

@@ -65,6 +65,19 @@ pub(super) struct Intake {
 }
 
 impl Intake {
+    /// Counts what somebody outside `peers` has sent. Most often that is a PBX that has been
+    /// forgotten there, so it is said; and if it is a flood, ever less often.
+    pub(super) fn ignore(&self, source: SocketAddr) {
+        let times = self.counters.foreign.count();
+        if times.is_power_of_two() {
+            tracing::warn!(
+                ip = %source.ip(),
+                times,
+                "not answered: sip.peers does not name this address"
+            );
+        }
+    }
+
     /// The limits in the parser's terms.
     pub(super) fn parsing(limits: &Limits) -> sipx_sip::Limits {
         sipx_sip::Limits {

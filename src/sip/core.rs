@@ -18,6 +18,7 @@ use crate::sip::endpoint::Command;
 use crate::sip::links::{Links, NoWay};
 use crate::sip::names::Names;
 use crate::sip::outbox::Outbox;
+use crate::sip::peers::Heard;
 use crate::sip::secret::Secret;
 use crate::sip::table::{Side, Table};
 use crate::sip::{Counters, Limits, SipEvent, Timing};
@@ -36,6 +37,7 @@ pub(super) struct Core {
     pub(super) names: Arc<Names>,
     pub(super) secret: Arc<Secret>,
     pub(super) counters: Arc<Counters>,
+    pub(super) peers: Arc<Heard>,
     pub(super) product: Arc<str>,
     pub(super) limits: Limits,
     /// 64·T1: the life of a transaction.

@@ -86,7 +86,12 @@ impl Count {
     }
 
     pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count();
+    }
+
+    /// Adds one, and says how many that makes.
+    pub(super) fn count(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     pub(super) fn set(&self, n: usize) {

@@ -1,7 +1,7 @@
 //! The public face of the edge: binding, the handle that takes commands, and the events.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,7 @@ impl Endpoint {
             names: names.clone(),
             secret: intake.secret.clone(),
             counters: counters.clone(),
+            peers: Arc::clone(&peers),
             product: intake.product.clone(),
             limits: config.limits,
             lifetime: config.timing.t1 * 64,
@@ -260,6 +261,12 @@ impl Sip {
     /// dialogs go on. `None`: back to normal.
     pub fn set_draining(&self, retry_after: Option<Duration>) {
         self.send(Command::Drain(retry_after));
+    }
+
+    /// Remembers the addresses that a next hop's name stands for: what they send within a call is
+    /// heard, though they are no peers.
+    pub fn remember_next_hops(&self, addrs: impl IntoIterator<Item = IpAddr>) {
+        self.shared.peers.remember(addrs);
     }
 
     /// Who may send requests from now on.

@@ -69,11 +69,17 @@ impl Core {
             Place::InDialog => None,
             Place::OutOfDialog => Some(self.fingerprint(&incoming)),
         };
+        let new_call = place == Place::OutOfDialog;
+        if new_call && request.method != Method::Options && !self.peers.may_call(back.source.ip()) {
+            // A next hop, which is heard within the calls that it was sent.
+            tracing::debug!(source = %back.source, "a call from a next hop that is not in sip.peers");
+            return self.counters.foreign.add();
+        }
         // The same request by another way (RFC 3261, 8.2.2.2).
         if fingerprint.is_some_and(|fingerprint| self.table.is_known(&fingerprint)) {
             return self.refuse(&request, &Refusal::new(482), back);
         }
-        if place == Place::OutOfDialog {
+        if new_call {
             if let Some(retry_after) = self.draining {
                 return self.refuse(&request, &unavailable(retry_after), back);
             }
@@ -81,7 +87,6 @@ impl Core {
                 return self.refuse(&request, &capabilities(), back);
             }
         }
-        let new_call = place == Place::OutOfDialog;
         let most = self.limits.transactions.saturating_mul(if new_call { 1 } else { 2 });
         if self.table.len() >= most || !self.outbox.has_room() {
             return self.overloaded(&request, back);

@@ -65,7 +65,7 @@ pub(super) async fn accept(
             }
         };
         if !intake.peers.contains(peer.ip()) {
-            intake.counters.foreign.add();
+            intake.ignore(peer);
             continue;
         }
         let Ok(permit) = room.clone().try_acquire_owned() else {
@@ -204,7 +204,7 @@ impl Reader<'_> {
         };
         // A connection that we opened brings responses; requests only if its end is a peer.
         if matches!(message, Message::Request(_)) && !self.intake.peers.contains(self.peer.ip()) {
-            self.intake.counters.foreign.add();
+            self.intake.ignore(self.peer);
             return Ok(());
         }
         let origin = Origin { channel: Channel::Tcp(self.id), source: self.peer };

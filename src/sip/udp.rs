@@ -77,7 +77,7 @@ fn take(
             && contains(datagram, intake.secret.cookie())
     };
     if !intake.peers.contains(source.ip()) && !answers_us() {
-        intake.counters.foreign.add();
+        intake.ignore(source);
         return None;
     }
     match parse_datagram(Bytes::copy_from_slice(datagram), &intake.parsing) {

@@ -56,6 +56,11 @@ impl EventPacket {
 impl WirePhone {
     /// Sends the INVITE and waits for its 200; nothing is acknowledged yet.
     pub fn dial(agent: SocketAddr, user: &str) -> Self {
+        Self::dial_with(agent, user, "")
+    }
+
+    /// The same with further headers, each ended by CRLF.
+    pub fn dial_with(agent: SocketAddr, user: &str, headers: &str) -> Self {
         let any = (Ipv4Addr::LOCALHOST, 0);
         let sip = UdpSocket::bind(any).expect("a port");
         let rtp = UdpSocket::bind(any).expect("a port");
@@ -85,7 +90,8 @@ impl WirePhone {
              m=audio {} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n",
             this.rtp.local_addr().expect("bound").port()
         );
-        let invite = this.request("INVITE", 1, "Content-Type: application/sdp\r\n", &offer);
+        let headers = format!("{headers}Content-Type: application/sdp\r\n");
+        let invite = this.request("INVITE", 1, &headers, &offer);
         this.say(&invite);
         let answer = this.hear_final();
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");

@@ -268,6 +268,7 @@ pub(super) fn setup(policy: Policy, inline: bool) -> Setup {
         recording: RecordingId(Uuid::from_u128(2)),
         invite: incoming(Method::Invite, 1),
         txn: INVITE,
+        policy_digest: policy.digest(),
         policy: Arc::new(policy),
         plan: if inline { Plan::Inline(Box::new(callee)) } else { Plan::Endpoint },
         caller: side("caller-side", 6000),

@@ -222,6 +222,14 @@ async fn a_crash_leaves_what_is_needed_to_seal() {
 }
 
 #[tokio::test]
+async fn a_crash_right_after_the_grant_leaves_the_codecs() {
+    let scratch = Scratch::new();
+    scratch.keep(granted(1)).await;
+    let unfinished = scratch.reader().unfinished().unwrap();
+    assert_eq!(unfinished[0].streams[0].row.codecs.as_deref(), Some(CODECS));
+}
+
+#[tokio::test]
 async fn a_party_is_found_whether_recorded_or_not() {
     let scratch = Scratch::new();
     let others = vec![joined(1, Leg::Caller, 1), joined(1, Leg::Callee, 77)];

@@ -97,6 +97,9 @@ fn open(data: &Path) -> Result<Catalog, OpenError> {
     Catalog::open(settings(data))
 }
 
+/// What a permitted stream of these tests begins with.
+const CODECS: &str = r#"{"96":{"name":"opus","clock_rate":48000}}"#;
+
 fn reference() -> ReferenceKey {
     ReferenceKey::from_bytes(&[4; 32])
 }
@@ -130,6 +133,7 @@ fn entry(facts: DecisionFacts) -> DecisionEntry {
     let permitted = facts.outcome.permits().then(|| Permitted {
         recording: NewRecording { began: facts.time, scope: Scope::All, retention: RETENTION },
         key: wrapped(facts.leg.stream().0),
+        codecs: CODECS.to_owned(),
     });
     let decision = sample::decision(facts);
     let erase = Erase::Nothing;

@@ -1,6 +1,7 @@
 //! What a configuration needs of this machine: folders, ports, prompts, servers.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -141,7 +142,7 @@ fn ports(config: &Config, running: bool, findings: &mut Vec<Finding>) {
             }
             Err(why) => Finding::wrong(
                 what,
-                format!("{name} cannot be taken ({why}); stop the program that has it, or set {what} to another address"),
+                format!("{name} cannot be taken ({why}); {}", remedy(what, &why)),
             ),
         });
     };
@@ -156,7 +157,19 @@ fn ports(config: &Config, running: bool, findings: &mut Vec<Finding>) {
     if let Some(http) = &config.http {
         note("http.listen", http.listen.to_string(), TcpListener::bind(http.listen).map(drop));
     }
-    findings.push(media_ports(config.media.ports, config.sip.advertise.iter().next()));
+    // Where media is taken, which is not where others are told to send it: there may be a NAT.
+    let address = config.sip.listen.first().map(|hop| hop.addr.ip());
+    findings.push(media_ports(config.media.ports, address));
+}
+
+fn remedy(what: &str, why: &std::io::Error) -> String {
+    match why.kind() {
+        ErrorKind::AddrNotAvailable => {
+            format!("this machine does not have this address; correct {what}")
+        }
+        ErrorKind::PermissionDenied => format!("set {what} to a port from 1024 on"),
+        _ => format!("stop the program that has it, or set {what} to another address"),
+    }
 }
 
 fn media_ports(range: PortRange, address: Option<IpAddr>) -> Finding {

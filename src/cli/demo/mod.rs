@@ -115,6 +115,7 @@ where
     let agent = start(config.clone()).await?;
     let mut events = Events::open(&config)?;
     screen.begin_timeline();
+    events.show_first(screen).await?;
 
     let story = Story { screen, events: &mut events };
     let outcome = match agent.sip() {
@@ -264,7 +265,9 @@ impl Story<'_, '_> {
         Err(Failure::Failed(format!("the call ended {stage}: {outcome}")))
     }
 
+    /// What a phone does often follows from what the agent has done: that comes first.
     fn phone(&mut self, who: Who, event: &PhoneEvent) -> Result<(), Failure> {
+        self.events.show(self.screen)?;
         if self.screen.is_json() {
             let mut value = serde_json::to_value(event).unwrap_or_default();
             if let Value::Object(members) = &mut value {
@@ -305,6 +308,18 @@ impl Events {
     /// The catalog that they are in.
     fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Shows that the agent is ready, before anybody calls: the event is stored soon after it is.
+    async fn show_first(&mut self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        for _ in 0..25 {
+            self.show(screen)?;
+            if self.cursor > 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Shows what has been stored since the last time.

@@ -165,8 +165,10 @@ impl<'a> Screen<'a> {
         self.note("")?;
         self.note("Not shown: the erasure of a recording, which this version does not have yet.")?;
         self.note("")?;
-        self.note("Next: README.md, \"Take a call\" with your own phone, and how it goes beside")?;
-        self.note("Asterisk, FreeSWITCH, Kamailio and others.")?;
+        self.note(
+            "Next: README.md, \"Take a call\" with your own phone, and \"Beside your PBX\":",
+        )?;
+        self.note("Asterisk, FreePBX, FreeSWITCH, Kamailio, OpenSIPS.")?;
         self.note("")
     }
 

@@ -2,6 +2,7 @@
 
 mod grants;
 mod known;
+mod model;
 mod pausing;
 mod scripts;
 mod withdrawal;
@@ -56,6 +57,7 @@ impl Scratch {
                 retention: Duration::from_secs(3600),
             },
             key: WrappedKey { epoch: Epoch(1), bytes: [stream.index.0; WrappedKey::LENGTH] },
+            codecs: "{}".to_owned(),
         });
         let (erase, events) = (Erase::Nothing, Vec::new());
         let entry = DecisionEntry { decision, number: None, permitted, erase, events };
@@ -97,8 +99,9 @@ impl<'a> Rig<'a> {
             transport: MediaTransport::Rtp,
             prior: prior[usize::from(leg.stream().0)].take().unwrap_or_default(),
         });
+        let digest = policy.digest();
         let (call, recording): (CallId, RecordingId) = (clock::mint(), clock::mint());
-        let machine = Permission::new(Arc::new(policy), call, recording, parties.to_vec());
+        let machine = Permission::new(Arc::new(policy), digest, call, recording, parties.to_vec());
         let at = clock::moment();
         let (pending, playing, grants) = (Vec::new(), Vec::new(), Vec::new());
         let mut rig = Self {

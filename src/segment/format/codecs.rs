@@ -49,6 +49,16 @@ impl Codecs {
         }
     }
 
+    /// What a leg that we call is offered, by the payload types of our offers: it sends one of
+    /// these (RFC 3264, 6.1).
+    #[must_use]
+    pub fn offered() -> Self {
+        let all = Codec::ALL.into_iter().fold(Self::new(), |all, codec| {
+            all.with(codec.default_payload_type(), codec.name(), codec.clock_rate())
+        });
+        all.with(101, "telephone-event", 8000).with(110, "telephone-event", 48_000)
+    }
+
     /// The same and one more. Payload types are 0 to 127; another one is left out.
     #[must_use]
     pub fn with(mut self, payload_type: u8, name: &str, clock_rate: u32) -> Self {
@@ -74,6 +84,31 @@ impl Codecs {
 mod tests {
     use super::*;
     use crate::rtp::{Direction, PayloadType, TelephoneEvent};
+
+    #[test]
+    fn what_is_offered_is_what_our_offers_say() {
+        let local = crate::sdp::LocalDescription {
+            rtp: "127.0.0.1:4000".parse().unwrap(),
+            rtcp_port: 4001,
+            session: 1,
+            version: 1,
+            codecs: Codec::ALL.to_vec(),
+            direction: Direction::SendRecv,
+        };
+        let offer = crate::sdp::LocalOffer::new(local, true).to_sdp();
+        let offered = Codecs::offered();
+        let maps: Vec<&str> = offer.lines().filter_map(|l| l.strip_prefix("a=rtpmap:")).collect();
+        for map in &maps {
+            let (number, codec) = map.split_once(' ').unwrap();
+            let used = offered.get(number.parse().unwrap()).unwrap();
+            let rate = if used.name == "G722" { 8000 } else { used.clock_rate };
+            assert!(
+                codec.to_lowercase().starts_with(&format!("{}/{rate}", used.name).to_lowercase()),
+                "{map}"
+            );
+        }
+        assert_eq!(maps.len(), offered.iter().count());
+    }
 
     #[test]
     fn the_partys_own_payload_types_count() {

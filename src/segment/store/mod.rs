@@ -14,7 +14,7 @@ mod worker;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use crate::ids::{Digest, StreamId};
@@ -46,7 +46,7 @@ pub struct SegmentStore {
     root: PathBuf,
     shared: Arc<Shared>,
     queue: mpsc::Sender<Message>,
-    worker: Option<JoinHandle<()>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a store tells. Reports of one stream come in order.
@@ -182,7 +182,8 @@ impl SegmentStore {
             .name("segment-store".to_owned())
             .spawn(move || worker.run(&messages))
             .map_err(|source| StoreError::of("start a thread for", root, source))?;
-        Ok(Self { root: root.to_owned(), shared, queue, worker: Some(worker) })
+        let worker = Mutex::new(Some(worker));
+        Ok(Self { root: root.to_owned(), shared, queue, worker })
     }
 
     /// A sink for one media stream.
@@ -207,14 +208,21 @@ impl SegmentStore {
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Writes and syncs everything that was handed over, reports it, and ends the threads.
-    /// Segments whose writers live on are left without a manifest and reported as failed.
-    pub fn close(mut self) {
-        self.end();
+    /// Whether the thread that writes is running: `false` after [`SegmentStore::close`], or when it
+    /// broke.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().is_some_and(|worker| !worker.is_finished())
     }
 
-    fn end(&mut self) {
-        let Some(worker) = self.worker.take() else { return };
+    /// Writes and syncs everything that was handed over, reports it, and ends the threads: when
+    /// this returns, the last report has been made. Segments whose writers live on are left
+    /// without a manifest and reported as failed. Waits for the disk; dropping the store does the
+    /// same.
+    pub fn close(&self) {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(worker) = worker else { return };
         // A worker that is gone has nothing left to close.
         let _ = self.queue.send(Message::Close);
         if worker.join().is_err() {
@@ -225,7 +233,7 @@ impl SegmentStore {
 
 impl Drop for SegmentStore {
     fn drop(&mut self) {
-        self.end();
+        self.close();
     }
 }
 
