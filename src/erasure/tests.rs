@@ -278,7 +278,7 @@ async fn every_recording_of_the_party_in_the_call_is_erased_and_none_of_another_
     let scratch = Scratch::new().await;
     let first = facts(Leg::Caller);
     let later = DecisionFacts { recording: first.recording.successor(), ..first.clone() };
-    let elsewhere = sample::facts(2, first.party_ref);
+    let elsewhere = sample::facts(70, first.party_ref);
     for facts in [later.clone(), elsewhere.clone()] {
         drop(scratch.catalog.decide(permission(facts, key(Leg::Caller))).await.unwrap());
     }
