@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::keeper::{Decided, Keeper, Permits};
+use crate::agent::prior::PriorBook;
 use crate::agent::scribe::Scribe;
 use crate::agent::tell::Known;
 use crate::call::machine::{Call, Fact, Input, Output, Phase};
@@ -22,7 +23,7 @@ use crate::config::Config;
 use crate::consent::Decision;
 use crate::ids::{CallId, Leg, RecordingId};
 use crate::keys::ReferenceKey;
-use crate::media::{Media, MediaReport};
+use crate::media::{Media, MediaReport, PromptBook};
 use crate::segment::StoreReport;
 use crate::sip::{Sip, SipEvent};
 
@@ -68,6 +69,8 @@ pub(super) struct Core {
     pub(super) counters: Arc<Counters>,
     pub(super) health: Arc<Health>,
     pub(super) reference: Arc<ReferenceKey>,
+    pub(super) prior: Arc<PriorBook>,
+    pub(super) prompts: PromptBook,
     pub(super) inward: mpsc::UnboundedSender<Inward>,
     pub(super) table: Table,
 }

@@ -18,6 +18,7 @@ mod keeping;
 mod next_hop;
 mod observe;
 mod outbox;
+mod prior;
 mod ready;
 mod recovery;
 mod reload;

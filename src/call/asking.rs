@@ -55,6 +55,7 @@ impl Call {
         self.capture_who_is_present(out);
         self.beep(out);
         self.comfort(out);
+        self.indicate(out);
     }
 
     /// Grants of parties who are on the line take effect.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::call::leg::{CalleeLeg, CallerLeg, Invited, Overtaken};
+use crate::call::leg::{CalleeLeg, CallerLeg, Indicated, Invited, Overtaken};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
     Answered, ClientTxn, Incoming, Request, Response, ServerTxn, Unanswered,
@@ -337,6 +337,8 @@ pub struct Call {
     pub(super) joined: Vec<Leg>,
     /// Legs on which nothing is heard.
     pub(super) silent: BTreeSet<Leg>,
+    /// What the caller asked to be told of recording.
+    pub(super) indication: Indicated,
     /// Whether a beep is heard now and then.
     pub(super) beeping: Beeping,
     /// When a goodbye is given up, and why it is said.
@@ -363,6 +365,7 @@ impl Call {
         let policy_too = std::sync::Arc::clone(&policy);
         let permission =
             Permission::new(policy_too, setup.policy_digest, setup.call, setup.recording, parties);
+        let indication = Indicated::to(&setup.invite.headers);
         let mut call = Self {
             id: setup.call,
             policy,
@@ -381,6 +384,7 @@ impl Call {
             grants: Vec::new(),
             joined: Vec::new(),
             silent: BTreeSet::new(),
+            indication,
             beeping: Beeping::Off,
             farewell: None,
             started: at.wall,
@@ -459,6 +463,8 @@ impl Call {
             return self.begin_unrecorded(at, Denial::NotCovered, out);
         }
         self.permit(at, Asked::Begin, out);
+        let offer = self.invite.body.clone();
+        self.prefer(at, Leg::Caller, &offer, out);
         if !self.permission.possible() {
             // What is known of a party rules it out: the call goes on when that is written down.
             return;

@@ -9,6 +9,7 @@
 
 mod change;
 mod decide;
+mod do_not_record;
 mod error;
 mod model;
 mod open;
@@ -38,6 +39,7 @@ use crate::keys::{ReferenceKey, SigningKey};
 use crate::time::Timestamp;
 use writer::{Durable, Identity, Request, Work, Writer};
 
+pub use do_not_record::{ListedParty, MAX_REASON_BYTES};
 pub use error::{CommitError, NotStored, OpenError, QueryError};
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,

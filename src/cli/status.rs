@@ -57,8 +57,6 @@ fn ask(config: &Config) -> Result<Status, Failure> {
     match control::ask(&config.control_socket(), Command::Status {}, PATIENCE)? {
         Reply::Status(status) => Ok(*status),
         Reply::Refused { message, .. } => Err(Failure::Unavailable(message)),
-        Reply::Draining(_) | Reply::Noted { .. } => {
-            Err(Failure::Failed("the agent answers something else".to_owned()))
-        }
+        _ => Err(Failure::Failed("the agent answers something else".to_owned())),
     }
 }

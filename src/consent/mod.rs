@@ -6,15 +6,18 @@ pub mod evidence;
 mod grant;
 mod joint;
 mod keypad;
+pub mod locale;
 pub mod machine;
 mod party;
 mod pausing;
 pub mod policy;
 mod prior;
 mod question;
+pub mod strictness;
 mod terms;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 pub use decision::{
     Answer, Decision, DecisionFacts, DecisionNumber, KeyVia, MediaTransport, NoticePlayed, Outcome,

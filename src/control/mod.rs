@@ -12,4 +12,6 @@ mod wire;
 pub use claim::{ClaimError, DataFolder};
 pub use client::{AskError, ask};
 pub use server::{BindError, ControlRequest, Server};
-pub use wire::{Command, Draining, ExportNote, Reply, Status, StatusNeed};
+pub use wire::{
+    Command, Draining, ExportNote, ListChange, ListReply, ListStep, Reply, Status, StatusNeed,
+};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{AccessExported, Draft, ExportFormat};
-use crate::ids::{CallId, EventId, RecordingId, StreamIndex};
+use crate::ids::{CallId, EventId, PartyRef, Pii, RecordingId, StreamIndex};
 use crate::time::Timestamp;
 
 /// A request: `{"command":"status"}`.
@@ -18,6 +18,52 @@ pub enum Command {
     Drain {},
     /// Somebody is about to export a recording: store the event before they do.
     NoteExport(ExportNote),
+    /// Change the do-not-record list.
+    DoNotRecord(ListChange),
+}
+
+/// A change to the do-not-record list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListChange {
+    /// Who makes it.
+    pub actor: String,
+    /// What becomes of whom.
+    #[serde(flatten)]
+    pub step: ListStep,
+}
+
+/// What becomes of a party on the do-not-record list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum ListStep {
+    /// They are on it from now on.
+    Add {
+        /// Their number in clear: the catalog keeps it encrypted.
+        #[serde(with = "exposed")]
+        number: Pii<String>,
+        /// Why.
+        reason: String,
+    },
+    /// They are on it no longer.
+    Remove {
+        /// Who.
+        party: PartyRef,
+    },
+}
+
+/// A number on its way over the socket, which is its owner's alone.
+mod exposed {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::ids::Pii;
+
+    pub(super) fn serialize<S: Serializer>(text: &Pii<String>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(text.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Pii<String>, D::Error> {
+        String::deserialize(d).map(Pii::new)
+    }
 }
 
 /// An export that is about to be made.
@@ -63,6 +109,8 @@ pub enum Reply {
         /// As this event.
         event: EventId,
     },
+    /// The do-not-record list is as it was asked for.
+    Listed(ListReply),
     /// It does not do what was asked.
     Refused {
         /// For programs.
@@ -114,6 +162,17 @@ pub struct StatusNeed {
     pub missing: String,
 }
 
+/// What became of the do-not-record list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListReply {
+    /// Who it is about.
+    pub party_ref: PartyRef,
+    /// Whether they are on the list now.
+    pub listed: bool,
+    /// Whether they were before.
+    pub was_listed: bool,
+}
+
 /// A drain in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draining {
@@ -134,6 +193,8 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     noted: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<ListReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
@@ -146,6 +207,7 @@ impl Serialize for Reply {
             Reply::Status(status) => line.status = Some(status),
             Reply::Draining(draining) => line.draining = Some(draining),
             Reply::Noted { event } => line.noted = Some(event),
+            Reply::Listed(list) => line.list = Some(list),
             Reply::Refused { code, message } => {
                 line.ok = false;
                 line.code = Some(code);
@@ -159,11 +221,12 @@ impl Serialize for Reply {
 impl<'de> Deserialize<'de> for Reply {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let line = Line::deserialize(d)?;
-        match (line.ok, line.status, line.draining, line.noted) {
-            (true, Some(status), None, None) => Ok(Reply::Status(status)),
-            (true, None, Some(draining), None) => Ok(Reply::Draining(draining)),
-            (true, None, None, Some(event)) => Ok(Reply::Noted { event }),
-            (false, None, None, None) => Ok(Reply::Refused {
+        match (line.ok, line.status, line.draining, line.noted, line.list) {
+            (true, Some(status), None, None, None) => Ok(Reply::Status(status)),
+            (true, None, Some(draining), None, None) => Ok(Reply::Draining(draining)),
+            (true, None, None, Some(event), None) => Ok(Reply::Noted { event }),
+            (true, None, None, None, Some(list)) => Ok(Reply::Listed(list)),
+            (false, None, None, None, None) => Ok(Reply::Refused {
                 code: line.code.unwrap_or_default(),
                 message: line.message.unwrap_or_default(),
             }),
@@ -184,6 +247,24 @@ mod tests {
         for bad in [r#"{"command":"erase"}"#, r#"{"command":"drain","x":1}"#, "[]", "\"drain\""] {
             assert!(serde_json::from_str::<Command>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_number_crosses_the_socket_and_does_not_print() {
+        let step =
+            ListStep::Add { number: Pii::new("+4930".to_owned()), reason: "asked".to_owned() };
+        let command = Command::DoNotRecord(ListChange { actor: "a".to_owned(), step });
+        let text = serde_json::to_string(&command).unwrap();
+        assert_eq!(
+            text,
+            r#"{"command":"do-not-record","actor":"a","step":"add","number":"+4930","reason":"asked"}"#
+        );
+        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
+        assert!(!format!("{command:?}").contains("4930"));
+        let list = ListReply { party_ref: PartyRef([1; 32]), listed: true, was_listed: false };
+        let reply = Reply::Listed(list);
+        let text = serde_json::to_string(&reply).unwrap();
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
     }
 
     #[test]

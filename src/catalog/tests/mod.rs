@@ -2,6 +2,7 @@
 
 mod crash;
 mod decisions;
+mod do_not_record;
 mod full;
 mod life;
 mod outbox;

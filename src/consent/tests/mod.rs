@@ -19,7 +19,7 @@ use crate::catalog::{
 use crate::clock;
 use crate::consent::machine::{Input, Output, PartyFacts, PausedBy, Permission, Verdict};
 use crate::consent::policy::{
-    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
 use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior, Standing};
 use crate::event::Origin;
@@ -213,7 +213,7 @@ impl<'a> Rig<'a> {
 }
 
 /// Opt-in for the caller, an agreement for the callee.
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         name: "default".to_owned(),
         basis: Basis::Consent,
@@ -221,11 +221,13 @@ fn policy() -> Policy {
         controller: "Test GmbH".to_owned(),
         gate: Gate::OptIn,
         fallback: Gate::OptIn,
+        on_file: ByLeg::default(),
         caller: Ask::OnCall,
         callee: Ask::Standing("agreement".to_owned()),
         scope: Scope::All,
         notice: "notice-opt-in".to_owned(),
         locale: BTreeMap::from([("*".to_owned(), "en-US".to_owned())]),
+        locale_header: ByLeg::default(),
         accept: '1',
         refuse: '2',
         withdraw: "*9".to_owned(),
@@ -237,6 +239,7 @@ fn policy() -> Policy {
         attempts: 2,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
+        acknowledge: None,
         on_withdrawal: OnWithdrawal::Erase,
         on_unavailable: OnUnavailable::Proceed,
         beep: None,

@@ -215,7 +215,7 @@ impl World {
                     acts.push(Act::Heard(leg));
                 }
             }
-            if here && !gone && self.left.presses > 0 && self.told.is_empty() {
+            if here && !gone && self.left.presses > 0 && self.told.len() < 2 {
                 acts.push(Act::Press(leg, Keys::Accept));
                 acts.push(Act::Press(leg, Keys::Refuse));
                 acts.push(Act::Press(leg, Keys::Withdraw));
