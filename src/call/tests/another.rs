@@ -49,10 +49,9 @@ fn a_new_identity_ends_what_was_permitted_and_is_asked() {
 
 #[test]
 fn a_new_party_who_refuses_talks_on_unrecorded_or_not_at_all() {
-    for (then, prompts) in [
-        (OnRefusal::Continue, vec!["declined"]),
-        (OnRefusal::HangUp, vec!["refused-goodbye"; 2]),
-    ] {
+    for (then, prompts) in
+        [(OnRefusal::Continue, vec!["declined"]), (OnRefusal::HangUp, vec!["refused-goodbye"; 2])]
+    {
         let mut rig = announced(Policy { on_refusal: then, ..no_objection() });
         rig.played(1, true).wait(Duration::from_secs(8));
         rig.durable();
