@@ -61,6 +61,16 @@ impl WirePhone {
 
     /// The same with further headers, each with its end of line; they may depend on the Call-ID.
     pub fn dial_with(agent: SocketAddr, user: &str, headers: impl FnOnce(&str) -> String) -> Self {
+        Self::dial_offering(agent, user, headers, "")
+    }
+
+    /// The same with further lines at the end of its SDP.
+    pub fn dial_offering(
+        agent: SocketAddr,
+        user: &str,
+        headers: impl FnOnce(&str) -> String,
+        attributes: &str,
+    ) -> Self {
         let any = (Ipv4Addr::LOCALHOST, 0);
         let sip = UdpSocket::bind(any).expect("a port");
         let rtp = UdpSocket::bind(any).expect("a port");
@@ -87,7 +97,7 @@ impl WirePhone {
         };
         let offer = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=audio {} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n",
+             m=audio {} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n{attributes}",
             this.rtp.local_addr().expect("bound").port()
         );
         let headers = format!("Content-Type: application/sdp\r\n{}", headers(&this.call_id));
