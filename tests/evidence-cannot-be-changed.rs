@@ -384,7 +384,7 @@ fn whatever_is_done_to_the_chain_is_found_and_named() {
         assert_ne!(output.status.code(), Some(0), "{name}: {output:?}");
     };
 
-    case("changed", None, "record 2", &|db| {
+    case("changed", None, "was changed: its signature does not belong to it", &|db| {
         let changed = records[1].replace("\"granted\"", "\"refused\"");
         write_record(db, 2, &changed, digest(2));
     });
@@ -422,7 +422,7 @@ fn whatever_is_done_to_the_chain_is_found_and_named() {
         )
         .unwrap();
     });
-    case("signed anew by the agent", None, "record 3 ", &|db| {
+    case("signed anew by the agent", None, "does not follow the record before it", &|db| {
         let (forged, digest) = forge(&records[1], digest(1), &own, |body| {
             body["facts"]["outcome"] = json!("refused");
         });

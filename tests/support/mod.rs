@@ -10,7 +10,8 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::wrong_self_convention
+    clippy::wrong_self_convention,
+    clippy::should_implement_trait
 )]
 
 pub mod agent;

@@ -134,6 +134,12 @@ impl WirePhone {
         self.stream
     }
 
+    /// What identifies its dialog: the Call-ID, and the tags of both sides.
+    pub fn dialog(&self) -> [String; 3] {
+        let theirs = self.to_tag.trim_start_matches(";tag=").to_owned();
+        [self.call_id.clone(), format!("w{}", self.call_id), theirs]
+    }
+
     /// Says its tone for so long; what comes meanwhile is counted.
     pub fn talk(&mut self, how_long: Duration) -> usize {
         let (begin, mut sent, mut heard) = (Instant::now(), 0u32, 0);
@@ -222,7 +228,8 @@ impl WirePhone {
         assert_eq!(self.asks("BYE", "", ""), 200);
     }
 
-    fn next(&mut self) -> Stream {
+    /// Counts one packet further.
+    pub fn next(&mut self) -> Stream {
         self.stream.sequence = self.stream.sequence.wrapping_add(1);
         self.stream.timestamp = self.stream.timestamp.wrapping_add(160);
         self.stream
