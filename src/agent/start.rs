@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::agent::clerk::Clerk;
 use crate::agent::core::{Core, Inward, Table};
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
@@ -110,6 +111,7 @@ pub struct Agent {
     pub(super) prompts: PromptBook,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
+    pub(super) clerk: Clerk,
     pub(super) health: Arc<Health>,
     pub(super) inward: mpsc::UnboundedSender<Inward>,
     pub(super) control: mpsc::Receiver<ControlRequest>,
@@ -176,8 +178,9 @@ impl Agent {
                 let _ = to_core.send(Inward::Unclaimed { call, recording });
             }
         });
+        let clerk = Clerk::new(inward.clone(), scribe.clone());
         let bus = match &config.nats {
-            Some(nats) => Some(bus::start(nats, origin, catalog.clone())?),
+            Some(nats) => Some(bus::start(nats, origin, catalog.clone(), clerk.clone())?),
             None => None,
         };
         let http_addr = http.as_ref().map(|bound| bound.addr().to_string());
@@ -246,6 +249,7 @@ impl Agent {
             prompts,
             catalog,
             scribe,
+            clerk,
             health,
             inward,
             control,

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod media;
 pub mod message;
 pub mod negotiate;
+pub mod order;
 pub mod passing;
 pub mod setup;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whole calls through the machine, without a socket or a clock.
 
 mod asking;
+mod orders;
 mod rig;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@
 //! [`Catalog::decide`] is where permission becomes durable, and the only way to a [`Receipt`].
 
 mod change;
+mod command;
 mod decide;
 mod error;
 mod model;
@@ -37,6 +38,7 @@ use crate::keys::{ReferenceKey, SigningKey};
 use crate::time::Timestamp;
 use writer::{Durable, Identity, Request, Work, Writer};
 
+pub use command::{CommandEntry, CommandOutcome, CommandRow, CommandWay};
 pub use error::{CommitError, OpenError, QueryError};
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,

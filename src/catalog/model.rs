@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::CommandEntry;
 use crate::consent::Decision;
 use crate::consent::policy::Scope;
 use crate::event::{
@@ -133,6 +134,8 @@ pub enum Change {
         /// From when to when, and why.
         gap: GapSpan,
     },
+    /// Somebody gave a command.
+    Commanded(CommandEntry),
 }
 
 /// Where a recording is in its life.

@@ -15,9 +15,7 @@ pub(super) fn export(config: &Config, note: ExportNote) -> Result<EventId, Failu
     match control::ask(&config.control_socket(), Command::NoteExport(note.clone()), PATIENCE) {
         Ok(Reply::Noted { event }) => Ok(event),
         Ok(Reply::Refused { message, .. }) => Err(Failure::Unavailable(message)),
-        Ok(Reply::Status(_) | Reply::Draining(_)) => {
-            Err(Failure::Failed("the agent answers something else".to_owned()))
-        }
+        Ok(_) => Err(Failure::Failed("the agent answers something else".to_owned())),
         Err(AskError::NoAgent { .. }) => store(config, &note),
         Err(why) => Err(why.into()),
     }

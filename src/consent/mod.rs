@@ -7,6 +7,7 @@ mod grant;
 mod joint;
 mod keypad;
 pub mod machine;
+mod overview;
 mod party;
 mod pausing;
 pub mod policy;

@@ -1,8 +1,8 @@
 //! The local control socket, `<data>/control.sock`: one JSON line each way.
 //!
 //! [`DataFolder::claim`] makes sure that one agent runs on a data folder; [`Server`] passes
-//! requests to whoever holds the other end of a channel; [`ask`] is the client of `assent status`
-//! and `assent drain`.
+//! requests to whoever holds the other end of a channel; [`ask`] is the client of the commands that
+//! speak to a running agent: `assent status`, `drain`, `withdraw`, `pause` and `resume`.
 
 mod claim;
 mod client;
@@ -12,4 +12,6 @@ mod wire;
 pub use claim::{ClaimError, DataFolder};
 pub use client::{AskError, ask};
 pub use server::{BindError, ControlRequest, Server};
-pub use wire::{Command, Draining, ExportNote, Reply, Status, StatusNeed};
+pub use wire::{
+    CallInProgress, CallList, Command, Draining, ExportNote, OrderDone, Reply, Status, StatusNeed,
+};

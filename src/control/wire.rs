@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::event::{AccessExported, Draft, ExportFormat};
-use crate::ids::{CallId, EventId, RecordingId, StreamIndex};
+use crate::call::order::Recorded;
+use crate::event::{AccessExported, CallMode, Draft, ExportFormat};
+use crate::ids::{CallId, EventId, Leg, RecordingId, StreamIndex};
 use crate::time::Timestamp;
 
 /// A request: `{"command":"status"}`.
@@ -18,6 +20,15 @@ pub enum Command {
     Drain {},
     /// Somebody is about to export a recording: store the event before they do.
     NoteExport(ExportNote),
+    /// Which calls are in progress.
+    Calls {},
+    /// Carry out what could come over NATS too.
+    CarryOut {
+        /// `pause`, `resume`, `withdraw`.
+        verb: String,
+        /// What docs/commands.md says.
+        body: Map<String, Value>,
+    },
 }
 
 /// An export that is about to be made.
@@ -63,6 +74,10 @@ pub enum Reply {
         /// As this event.
         event: EventId,
     },
+    /// Calls in progress.
+    Calls(CallList),
+    /// An order was carried out.
+    Done(OrderDone),
     /// It does not do what was asked.
     Refused {
         /// For programs.
@@ -114,6 +129,48 @@ pub struct StatusNeed {
     pub missing: String,
 }
 
+/// The calls in progress, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallList {
+    /// Each of them, up to a limit.
+    pub calls: Vec<CallInProgress>,
+    /// How many more there are.
+    pub left_out: u64,
+}
+
+/// A call in progress. Names nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallInProgress {
+    /// Its identifier.
+    pub call: CallId,
+    /// When it arrived.
+    pub since: Timestamp,
+    /// How it stands with the recording.
+    pub state: Recorded,
+    /// The recording that somebody is permitted to be in now.
+    pub recording: Option<RecordingId>,
+    /// How the PBX uses Assent for it.
+    pub mode: CallMode,
+    /// The policy's name.
+    pub policy: String,
+}
+
+/// An order that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderDone {
+    /// In which call.
+    pub call: CallId,
+    /// The recording that it was about, where there was one.
+    pub recording: Option<RecordingId>,
+    /// Whose permission it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<Leg>,
+    /// How it stands with the call's recording now.
+    pub state: Recorded,
+    /// Whether it was otherwise before.
+    pub changed: bool,
+}
+
 /// A drain in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draining {
@@ -134,6 +191,10 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     noted: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    calls: Option<CallList>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<OrderDone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
@@ -146,6 +207,8 @@ impl Serialize for Reply {
             Reply::Status(status) => line.status = Some(status),
             Reply::Draining(draining) => line.draining = Some(draining),
             Reply::Noted { event } => line.noted = Some(event),
+            Reply::Calls(calls) => line.calls = Some(calls),
+            Reply::Done(done) => line.done = Some(done),
             Reply::Refused { code, message } => {
                 line.ok = false;
                 line.code = Some(code);
@@ -159,14 +222,20 @@ impl Serialize for Reply {
 impl<'de> Deserialize<'de> for Reply {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let line = Line::deserialize(d)?;
-        match (line.ok, line.status, line.draining, line.noted) {
-            (true, Some(status), None, None) => Ok(Reply::Status(status)),
-            (true, None, Some(draining), None) => Ok(Reply::Draining(draining)),
-            (true, None, None, Some(event)) => Ok(Reply::Noted { event }),
-            (false, None, None, None) => Ok(Reply::Refused {
-                code: line.code.unwrap_or_default(),
-                message: line.message.unwrap_or_default(),
-            }),
+        if !line.ok {
+            let (code, message) = (line.code.unwrap_or_default(), line.message.unwrap_or_default());
+            return Ok(Reply::Refused { code, message });
+        }
+        let answers = [
+            line.status.map(Reply::Status),
+            line.draining.map(Reply::Draining),
+            line.noted.map(|event| Reply::Noted { event }),
+            line.calls.map(Reply::Calls),
+            line.done.map(Reply::Done),
+        ];
+        let mut answers = answers.into_iter().flatten();
+        match (answers.next(), answers.next()) {
+            (Some(answer), None) => Ok(answer),
             _ => Err(serde::de::Error::custom("neither an answer nor a refusal")),
         }
     }
@@ -191,6 +260,17 @@ mod tests {
         let reply = Reply::Draining(Draining { calls: 2, until: Timestamp::EPOCH });
         let text = serde_json::to_string(&reply).unwrap();
         assert!(text.starts_with(r#"{"ok":true,"draining":{"calls":2"#), "{text}");
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+        let done = OrderDone {
+            call: CallId(uuid::Uuid::nil()),
+            recording: None,
+            party: None,
+            state: Recorded::Paused,
+            changed: true,
+        };
+        let reply = Reply::Done(done);
+        let text = serde_json::to_string(&reply).unwrap();
+        assert!(text.ends_with(r#""recording":null,"state":"paused","changed":true}}"#), "{text}");
         assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
         let reply = Reply::Refused { code: "busy".into(), message: "wait".into() };
         let text = serde_json::to_string(&reply).unwrap();
