@@ -85,14 +85,17 @@ impl Call {
     /// How it stands with the recording.
     #[must_use]
     pub fn recorded(&self) -> Recorded {
-        let may_ask = self.recorder == Recorder::Ready && self.permission.covers();
-        let unsettled = self.phase != Phase::Over && self.permission.settled().is_none();
-        if self.phase != Phase::Over && self.permission.is_writing() {
+        let permission = &self.permission;
+        if self.phase == Phase::Over || self.recorder != Recorder::Ready || !permission.covers() {
+            return Recorded::Unrecorded;
+        }
+        let unsettled = permission.settled().is_none();
+        let asking = unsettled || Leg::BOTH.iter().any(|leg| permission.is_asking(*leg));
+        if permission.is_writing() {
             Recorded::Recording
-        } else if self.phase != Phase::Over && self.permission.is_recording() {
+        } else if permission.is_recording() {
             Recorded::Paused
-        } else if may_ask && (unsettled || Leg::BOTH.iter().any(|l| self.permission.is_asking(*l)))
-        {
+        } else if asking && permission.may_record() {
             Recorded::Asking
         } else {
             Recorded::Unrecorded
