@@ -36,7 +36,7 @@ fn with_file(text: &str, arguments: &[&str]) -> Run {
 }
 
 const POLICY: &str = "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\ncontroller = \"A\"\n\
-                      standing = { callee = \"x\" }\n";
+                      standing = { callee = \"x\" }\nretention = \"1d\"\n";
 
 /// A wrong text, and the one line that it must lead to, from `a.toml:` on.
 fn cases() -> Vec<(String, &'static str)> {
@@ -131,41 +131,49 @@ fn cases() -> Vec<(String, &'static str)> {
         ),
         (
             policy("basis = \"consent\"\ngate = \"no-objection\""),
-            "7:8: policy.default.gate: silence is not consent (GDPR Art. 4(11)): basis = \
+            "8:8: policy.default.gate: silence is not consent (GDPR Art. 4(11)): basis = \
              \"consent\" cannot go with gate = \"no-objection\"; write gate = \"opt-in\", or a \
              basis that people may object to, such as \"legitimate_interests\"",
         ),
         (
             policy("on_refusal = \"hang-up\""),
-            "6:14: policy.default.on_refusal: a choice that ends the call is not free (GDPR Art. \
+            "7:14: policy.default.on_refusal: a choice that ends the call is not free (GDPR Art. \
              7(4)): basis = \"consent\" cannot go with on_refusal = \"hang-up\"; write \
-             on_refusal = \"continue\", or another basis",
+             on_refusal = \"continue\", or another basis; or, if you answer for it that nobody \
+             who refuses can be served, acknowledge = \"no-alternative-service\"",
         ),
         (
-            policy("retention = \"forever\""),
+            policy("").replace("1d", "forever"),
             "6:13: policy.default.retention: \"forever\" has no end, and nothing may be kept \
              without one (GDPR Art. 5(1)(e)); write how long the purpose needs it, such as \
              \"90d\"",
         ),
         (
-            policy("gate = \"token\""),
-            "6:8: policy.default.gate: the gate \"token\" is not available in this version; \
-             write \"opt-in\", \"no-objection\" or \"standing\"",
+            policy("gate = \"token\"\n[policy.token]\npeers = [\"::1\"]"),
+            "8:1: policy.default.token.keys: names no key, and a token that nobody can check \
+             proves nothing; write keys = [{ id = \"pbx-1\", hmac_file = \
+             \"/etc/assent/pbx-1.key\" }], or ed25519 = \"the public key\" in place of hmac_file",
         ),
         (
-            policy("ask = [\"callee\"]").replace("standing = { callee = \"x\" }\n", ""),
-            "5:8: policy.default.ask: asking the callee is not available in this version; ask \
-             the caller, and cover the callee by standing = { callee = \"AGREEMENT\" }",
+            policy("withdraw = \"*91\""),
+            "7:12: policy.default.withdraw: \"*91\" contains 1, the key that accepts; give each \
+             meaning keys of its own",
+        ),
+        (
+            policy("pause = \"#*9\""),
+            "7:9: policy.default.pause: one of \"#*9\" and the keys that withdraw, \"*9\", is \
+             in the other; give each meaning keys of its own",
         ),
         (
             policy("basis = \"legitimate_interest\""),
-            "6:9: policy.default.basis: \"legitimate_interest\" is not one of its values; did \
+            "7:9: policy.default.basis: \"legitimate_interest\" is not one of its values; did \
              you mean \"legitimate_interests\"? It takes consent, contract, legal_obligation, \
              vital_interests, public_task, legitimate_interests",
         ),
         (
             plain(
-                "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\nstanding = { callee = \"x\" }",
+                "[[policy]]\nname = \"default\"\npurposes = [\"q\"]\nstanding = { callee = \"x\" }\n\
+                 retention = \"1d\"",
             ),
             "1:1: policy.default.controller: names nobody, and a receipt has to say who is \
              responsible (GDPR Art. 13(1)(a)); write controller = \"the name of your \
@@ -173,7 +181,8 @@ fn cases() -> Vec<(String, &'static str)> {
         ),
         (
             plain(
-                "[[policy]]\nname = \"default\"\ncontroller = \"A\"\nstanding = { callee = \"x\" }",
+                "[[policy]]\nname = \"default\"\ncontroller = \"A\"\nstanding = { callee = \"x\" }\n\
+                 retention = \"1d\"",
             ),
             "1:1: policy.default.purposes: names no purpose, and nothing may be recorded without \
              one (GDPR Art. 5(1)(b)); write purposes = [\"quality\"], or whatever the recording \

@@ -163,6 +163,7 @@ fn permission_events() -> Vec<Draft> {
         decided(key, Outcome::Objected, Gate::NoObjection, Basis::VitalInterests),
         decided(command, Outcome::Withdrawn, Gate::OptIn, Basis::Consent),
         decided(Answer::Listed, Outcome::Objected, Gate::OptIn, Basis::Consent),
+        decided(Answer::Preference, Outcome::Refused, Gate::OptIn, Basis::Consent),
         decided(earlier, Outcome::Granted, Gate::OptIn, Basis::Consent),
         decided(Answer::Token(token), Outcome::Granted, Gate::Token, Basis::Consent),
     ]

@@ -178,7 +178,7 @@ fn only_assent_is_believed_that_a_call_has_been_through() {
     let callee = Answerer::start();
     site.kamailio.register("callee", &callee.uri());
     let liar = "X-Assent-Call: 01a200d9-1be5-7171-bf21-f9a1e589728c\r\n";
-    let _caller = WirePhone::dial_with(site.kamailio.addr(), "callee", liar);
+    let _caller = WirePhone::dial_with(site.kamailio.addr(), "callee", |_| liar.to_owned());
     site.agent.wait_event("call.started", SOON);
     assert_eq!(callee.numbered("callee"), 0, "nobody is called before permission");
 }

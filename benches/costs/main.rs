@@ -14,7 +14,7 @@ criterion::criterion_group! {
     config = criterion::Criterion::default()
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(2));
-    targets = packets::relay, packets::keys, recording::append, recording::export,
+    targets = packets::relay, packets::keys, packets::tones, recording::append, recording::export,
         catalog::evidence, catalog::search
 }
 criterion::criterion_main!(costs);

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use assent::codec::{Law, dtmf};
 use assent::rtp::{Content, KeyDetector, Outgoing, RtpPacket};
 use criterion::{Criterion, Throughput};
 
@@ -55,4 +56,25 @@ pub(crate) fn keys(criterion: &mut Criterion) {
             assert_eq!(pressed, 1);
         });
     });
+}
+
+/// Looks for a key's tone in 20 ms of G.711: where nobody speaks, in noise, and where there is one.
+pub(crate) fn tones(criterion: &mut Criterion) {
+    let wave = |hz: f64, n: usize| (std::f64::consts::TAU * hz * n as f64 / 8000.0).sin() * 5000.0;
+    let payload = |of: &dyn Fn(usize) -> f64| -> Vec<u8> {
+        (0..160).map(|n| Law::Mu.encode(of(n) as i16)).collect()
+    };
+    let mut group = criterion.benchmark_group("key tone");
+    group.throughput(Throughput::Elements(1));
+    for (name, of) in [
+        ("silence", &(|_| 0.0) as &dyn Fn(usize) -> f64),
+        ("noise", &|n| ((n * 7919 + n * n * 31) % 8001) as f64 - 4000.0),
+        ("a key", &|n| wave(770.0, n) + wave(1336.0, n)),
+    ] {
+        let payload = payload(of);
+        group.bench_function(name, |b| {
+            b.iter(|| assert_eq!(dtmf::is_key_tone(Law::Mu, black_box(&payload)), name == "a key"));
+        });
+    }
+    group.finish();
 }

@@ -8,7 +8,7 @@ use assent::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Re
 use assent::clock;
 use assent::consent::machine::{Input, Output, PartyFacts, Permission};
 use assent::consent::policy::{
-    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
 use assent::consent::{Decision, Grant, MediaTransport, Prior};
 use assent::event::Origin;
@@ -90,11 +90,13 @@ pub(crate) fn policy() -> Arc<Policy> {
         controller: "Example GmbH".into(),
         gate: Gate::Standing,
         fallback: Gate::OptIn,
+        on_file: ByLeg::default(),
         caller: Ask::Standing("agreement-2026".into()),
         callee: Ask::Nobody,
         scope: Scope::All,
         notice: "notice-opt-in".into(),
         locale: [("*".to_owned(), "en-US".to_owned())].into(),
+        locale_header: ByLeg::default(),
         accept: '1',
         refuse: '2',
         withdraw: "*9".into(),
@@ -106,6 +108,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         attempts: 1,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
+        acknowledge: None,
         on_withdrawal: OnWithdrawal::Erase,
         on_unavailable: OnUnavailable::Proceed,
         beep: None,

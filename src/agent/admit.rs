@@ -1,17 +1,19 @@
 //! From an INVITE to a call: which route, which policy, which ports, who the parties are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use crate::agent::core::{Core, DialogKey, Inward, Standing};
 use crate::agent::next_hop;
 use crate::agent::tell::{Known, Party};
 use crate::call::machine::Call;
-use crate::call::message::{Hop, Incoming, Response, ServerTxn};
+use crate::call::message::{Headers, Hop, Incoming, Response, ServerTxn};
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::clock;
 use crate::config::{self, Host, Mode, NextHop, Offered, Route};
+use crate::consent::locale::Hints;
 use crate::consent::machine::PartyFacts;
+use crate::consent::policy::Policy;
+use crate::consent::token::Found;
 use crate::consent::{MediaTransport, Prior};
 use crate::event::CallMode;
 use crate::ids::{CallId, Leg, RecordingId};
@@ -94,13 +96,29 @@ impl Core {
     }
 
     fn route(&self, request: &Incoming) -> Option<Route> {
-        let offered = Offered {
-            from: request.from.user.expose(),
-            to: request.user.expose(),
-            peer: request.source.addr.ip(),
-            headers: &request.headers,
-        };
-        config::select(&self.config.routes, &offered).cloned()
+        config::select(&self.config.routes, &offered(request)).cloned()
+    }
+
+    /// The locale that a party is spoken to in: the first that there is a notice for.
+    fn locale(&self, policy: &Policy, route: &Route, party: &Party, headers: &Headers) -> String {
+        let header = policy.locale_header(party.leg).and_then(|name| headers.first(name));
+        let hints =
+            Hints { header: header.map(|value| &value[..]), route: route.locale.of(party.leg) };
+        let (wanted, _) = policy.locale_of(party.number.expose(), hints);
+        self.prompts.settle(&policy.notice, wanted, policy.locale_for("*"))
+    }
+
+    /// What is known of the parties before anybody asks them.
+    fn known_of(&self, call: CallId, policy: &Policy, request: &Incoming) -> Found {
+        let found = self.prior.tokens(policy, request);
+        for fault in &found.faults {
+            self.counters.token(fault.as_str());
+            tracing::info!(%call, why = fault.as_str(), "a consent token does not count");
+        }
+        for _ in [&found.caller, &found.callee].into_iter().flatten() {
+            self.counters.token("valid");
+        }
+        found
     }
 
     fn admit(&mut self, txn: ServerTxn, request: Incoming, route: &Route, hop: Option<SocketAddr>) {
@@ -117,20 +135,26 @@ impl Core {
             return self.turn_away(txn);
         };
         let (id, recording): (CallId, RecordingId) = (clock::mint(), clock::mint());
-        let policy = Arc::clone(&route.policy);
+        let policy = self.config.choose(route, &offered(&request)).policy;
         let caller_number = PartyNumber::parse(request.from.uri.expose())
             .unwrap_or_else(|| PartyNumber::unnamed(id, Leg::Caller));
         let callee_number = PartyNumber::parse(request.uri.expose())
             .unwrap_or_else(|| PartyNumber::unnamed(id, Leg::Callee));
         let caller = self.party(Leg::Caller, caller_number);
         let callee = self.party(Leg::Callee, callee_number);
-        let locale = |party: &Party| policy.locale_for(party.number.expose()).to_owned();
+        let locale = |party: &Party| self.locale(&policy, route, party, &request.headers);
+        let tokens = self.known_of(id, &policy, &request);
+        let prior = |party: &Party| match tokens.of(party.leg) {
+            _ if self.prior.lists(party.party_ref) => Prior::Listed,
+            Some(stated) => Prior::Token(stated.clone()),
+            None => Prior::Nothing,
+        };
         let facts = |party: &Party| PartyFacts {
             leg: party.leg,
             party_ref: party.party_ref,
             locale: locale(party),
             transport: MediaTransport::Rtp,
-            prior: Prior::Nothing,
+            prior: prior(party),
         };
 
         let Some(caller_side) = self.side(source, &caller_ports, locale(&caller)) else {
@@ -246,12 +270,22 @@ impl Core {
             rtp: SocketAddr::new(advertised, ports.rtp().port()),
             rtcp: SocketAddr::new(advertised, ports.rtcp().port()),
             locale,
+            record: None,
         })
     }
 
-    fn party(&self, leg: Leg, number: PartyNumber) -> Party {
+    pub(super) fn party(&self, leg: Leg, number: PartyNumber) -> Party {
         let party_ref = self.reference.party_ref(number.expose());
         Party { leg, party_ref, number }
+    }
+}
+
+fn offered(request: &Incoming) -> Offered<'_> {
+    Offered {
+        from: request.from.user.expose(),
+        to: request.user.expose(),
+        peer: request.source.addr.ip(),
+        headers: &request.headers,
     }
 }
 

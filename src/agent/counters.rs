@@ -13,6 +13,7 @@ pub(super) struct Counters {
     phases: [AtomicU64; 5],
     ended: Mutex<Vec<(&'static str, u64)>>,
     decisions: Mutex<Vec<(&'static str, &'static str, u64)>>,
+    tokens: Mutex<Vec<(&'static str, u64)>>,
     lost: AtomicU64,
     capturing: AtomicU64,
     sealed: AtomicU64,
@@ -49,6 +50,15 @@ impl Counters {
         match decisions.iter_mut().find(|(g, o, _)| (*g, *o) == (gate, outcome)) {
             Some((_, _, count)) => *count += 1,
             None => decisions.push((gate, outcome, 1)),
+        }
+    }
+
+    /// A consent token came: `valid`, or why it does not count.
+    pub(super) fn token(&self, verdict: &'static str) {
+        let Ok(mut tokens) = self.tokens.lock() else { return };
+        match tokens.iter_mut().find(|(known, _)| *known == verdict) {
+            Some((_, count)) => *count += 1,
+            None => tokens.push((verdict, 1)),
         }
     }
 
@@ -98,6 +108,11 @@ impl Counters {
     /// Decisions, by gate and outcome.
     pub(super) fn decisions(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.decisions.lock().map(|decisions| decisions.clone()).unwrap_or_default()
+    }
+
+    /// Consent tokens, by what became of them.
+    pub(super) fn tokens(&self) -> Vec<(&'static str, u64)> {
+        self.tokens.lock().map(|tokens| tokens.clone()).unwrap_or_default()
     }
 
     /// Packets that never came.

@@ -72,6 +72,16 @@ impl Keeper {
         self.calls.insert(known.call, Expected { policy: Arc::clone(policy), parties });
     }
 
+    /// Somebody else is on a leg of a call: recordings that begin from now on are of them.
+    pub(super) fn replaced(&mut self, call: CallId, leg: Leg, party: PartyRef) {
+        let Some(expected) = self.calls.get_mut(&call) else { return };
+        for (known, of) in &mut expected.parties {
+            if *known == leg {
+                *of = party;
+            }
+        }
+    }
+
     /// Sends a decision to the disk. The answer reaches the core as [`Inward::Decided`].
     pub(super) fn commit(
         &mut self,

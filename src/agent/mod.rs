@@ -21,6 +21,7 @@ mod keeping;
 mod next_hop;
 mod observe;
 mod outbox;
+mod prior;
 mod ready;
 mod recovery;
 mod reload;
@@ -28,6 +29,7 @@ mod scribe;
 mod start;
 mod stop;
 mod tell;
+mod transfer;
 
 pub use bus::BusError;
 pub use fault::Fault;

@@ -100,6 +100,7 @@ impl Source for Observer {
             calls: self.counters.calls(),
             calls_ended: self.counters.calls_ended(),
             decisions: self.counters.decisions(),
+            tokens: self.counters.tokens(),
             recordings: self.counters.recordings(),
             recordings_ended: self.counters.recordings_ended(),
             segments_sealed: self.counters.segments_sealed(),
@@ -109,6 +110,8 @@ impl Source for Observer {
                 ("relayed", load(&media.relayed)),
                 ("played", load(&media.played)),
                 ("recorded", load(&media.recorded)),
+                ("masked", load(&media.masked)),
+                ("paused", load(&media.paused)),
             ],
             rtp_rejected: vec![
                 ("wrong_source", load(&media.wrong_source)),

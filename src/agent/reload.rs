@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::agent::core::Inward;
 use crate::agent::next_hop;
+use crate::agent::prior::TokenRules;
 use crate::agent::start::{Agent, peers, warm};
 use crate::config::{self, Config, Source};
 
@@ -24,12 +25,18 @@ impl Agent {
         let config = Config {
             routes: read.routes,
             policies: read.policies,
+            matching: read.matching,
+            tokens: read.tokens,
             shutdown: read.shutdown,
             ..(*self.config).clone()
         };
         if let Err(why) = warm(&self.prompts, &config) {
             tracing::error!(%why, "the configuration stays as it was");
             return;
+        }
+        match TokenRules::load(&config) {
+            Ok(rules) => self.prior.replace_rules(rules),
+            Err(why) => return tracing::error!(%why, "the configuration stays as it was"),
         }
         self.sip.set_peers(peers(&config));
         next_hop::look_up_all(&config, &self.sip);
@@ -60,6 +67,8 @@ fn needs_restart(now: &Config, read: &Config) -> Vec<&'static str> {
         shutdown: _,
         routes: _,
         policies: _,
+        matching: _,
+        tokens: _,
     } = now;
     [
         ("tenant", *tenant == read.tenant),

@@ -45,7 +45,7 @@ impl Told {
         self.changes.is_empty() && self.events.is_empty()
     }
 
-    fn extend(&mut self, more: Told) {
+    pub(super) fn extend(&mut self, more: Told) {
         self.changes.extend(more.changes);
         self.events.extend(more.events);
     }

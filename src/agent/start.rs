@@ -15,6 +15,7 @@ use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::keeper::Keeper;
 use crate::agent::observe::Observer;
+use crate::agent::prior::{PriorBook, TokenKeyError, TokenRules};
 use crate::agent::ready::{Ready, ReadyFile};
 use crate::agent::scribe::{Scribe, Told};
 use crate::agent::{bus, next_hop, recovery};
@@ -44,9 +45,15 @@ pub enum StartError {
     /// The key store is of no use.
     #[error("[keys]: {0}")]
     KeyStore(#[from] crate::keys::KeyError),
+    /// A key for consent tokens is of no use.
+    #[error(transparent)]
+    TokenKeys(#[from] TokenKeyError),
     /// The catalog does not open.
     #[error(transparent)]
     Catalog(#[from] catalog::OpenError),
+    /// The do-not-record list cannot be read.
+    #[error("the do-not-record list: {0}")]
+    DoNotRecord(#[from] catalog::QueryError),
     /// The recordings folder is of no use.
     #[error("[storage] url: {0}")]
     Storage(#[from] StoreError),
@@ -95,9 +102,10 @@ impl StartError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            StartError::Keys(_) | StartError::KeyStore(_) | StartError::Prompts(_) => {
-                Blame::Configuration
-            }
+            StartError::Keys(_)
+            | StartError::KeyStore(_)
+            | StartError::TokenKeys(_)
+            | StartError::Prompts(_) => Blame::Configuration,
             _ => Blame::Surroundings,
         }
     }
@@ -109,6 +117,8 @@ pub struct Agent {
     pub(super) sip: Sip,
     pub(super) media: Media,
     pub(super) prompts: PromptBook,
+    pub(super) prior: Arc<PriorBook>,
+    pub(super) reference: Arc<ReferenceKey>,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
     pub(super) clerk: Clerk,
@@ -136,6 +146,7 @@ impl Agent {
         let keys: Arc<dyn KeyStore> = Arc::new(FileKeyStore::open(&config.keys.path)?);
         let signing = Arc::new(SigningKey::open(&config.keys.path)?);
         let reference = Arc::new(ReferenceKey::open(&config.keys.path)?);
+        let token_rules = TokenRules::load(&config)?;
         let origin = Origin { tenant: config.tenant.clone(), node: config.node.clone() };
         let catalog = Catalog::open(catalog::Settings {
             data: config.data.clone(),
@@ -144,6 +155,7 @@ impl Agent {
             reference: ReferenceKey::open(&config.keys.path)?,
             queue: catalog::QUEUE,
         })?;
+        let prior = Arc::new(PriorBook::open(&catalog, token_rules).await?);
         let prompts = PromptBook::load(config.prompts.as_deref(), &Codec::ALL)?;
         warm(&prompts, &config)?;
 
@@ -223,7 +235,9 @@ impl Agent {
             keeper,
             counters,
             health: Arc::clone(&health),
-            reference,
+            reference: Arc::clone(&reference),
+            prior: Arc::clone(&prior),
+            prompts: prompts.clone(),
             inward: inward.clone(),
             table: Table::default(),
         };
@@ -247,6 +261,8 @@ impl Agent {
             sip,
             media,
             prompts,
+            prior,
+            reference,
             catalog,
             scribe,
             clerk,
@@ -288,6 +304,7 @@ fn media_config(config: &Config) -> MediaConfig {
         threads: media.workers.get(),
         latch: media.latch,
         silent_after: media.silence_after,
+        keep_keys: media.keep_keys,
         ..MediaConfig::default()
     }
 }
@@ -296,12 +313,15 @@ fn media_config(config: &Config) -> MediaConfig {
 /// the ends that its call comes to by itself.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// Finds every notice that a policy names, and has what its locales hear encoded.
+/// Finds every prompt that a call under a policy may say, and has what its locales hear encoded.
 pub(super) fn warm(prompts: &PromptBook, config: &Config) -> Result<(), PromptError> {
     let mut locales = BTreeSet::new();
+    for route in &config.routes {
+        locales.extend([&route.locale.caller, &route.locale.callee].into_iter().flatten());
+    }
     for policy in config.policies.values() {
         for locale in policy.locale.values() {
-            prompts.find(&policy.notice, locale)?;
+            prompts.check(&policy.notice, locale)?;
             locales.insert(locale);
         }
     }

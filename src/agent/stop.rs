@@ -12,7 +12,7 @@ use crate::agent::scribe::Told;
 use crate::agent::start::{Agent, StartError};
 use crate::clock;
 use crate::config::{Loaded, Source};
-use crate::control::{CallList, Command, ControlRequest, Draining, Reply};
+use crate::control::{CallList, Command, ControlRequest, Draining, ListChange, Reply};
 use crate::event::{AgentDraining, AgentStopped};
 use crate::keys;
 use crate::time::Timestamp;
@@ -240,8 +240,22 @@ impl Agent {
                     Err(why) => refused(&why.to_string()),
                 }
             }
+            Command::DoNotRecord(change) => self.change_list(change).await,
         };
         let _ = request.reply.send(reply);
+    }
+
+    async fn change_list(&self, change: ListChange) -> Reply {
+        match self.prior.change(&self.catalog, &self.reference, change).await {
+            Ok(list) => {
+                tracing::info!(listed = list.listed, "the do-not-record list was changed");
+                Reply::Listed(list)
+            }
+            Err(why) => Reply::Refused {
+                code: "not-stored".to_owned(),
+                message: format!("{why}; the do-not-record list is as it was"),
+            },
+        }
     }
 
     /// Answers the control socket for a while.

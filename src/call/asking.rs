@@ -49,12 +49,16 @@ impl Call {
                 Wanted::Resumed { recording, by } => {
                     out.push(Output::Tell(Fact::Resumed { recording, by }));
                 }
+                Wanted::Farewell => {
+                    self.say_farewell(at, "refused-goodbye", Cause::RefusalEndsCall, out);
+                }
                 Wanted::Settled(verdict) => self.settled(at, verdict, out),
             }
         }
         self.capture_who_is_present(out);
         self.beep(out);
         self.comfort(out);
+        self.indicate(out);
     }
 
     /// Grants of parties who are on the line take effect.

@@ -2,7 +2,8 @@
 
 use crate::call::caller::{described, with_record_route};
 use crate::call::dialog::{Dialog, Outgoing};
-use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Offering, Progress};
+use crate::call::identity::asserted;
+use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
 use crate::call::message::{Answered, ClientTxn, Method, Response, Unanswered};
@@ -88,9 +89,10 @@ impl Call {
         if self.on_overtaken(txn, response, out) {
             return;
         }
-        if self.is_offer_to_caller(txn) {
-            return self.on_caller_answer(at, response, out);
+        if let Some(leg) = self.offered_on(txn) {
+            return self.on_offer_answer(at, leg, response, out);
         }
+        self.identities.note(Leg::Callee, asserted(&response.headers));
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
                 self.on_progress(at, *calling, response, out);
@@ -119,8 +121,8 @@ impl Call {
         if self.overtaken.take_if(|overtaken| overtaken.txn == txn).is_some() {
             return;
         }
-        if self.is_offer_to_caller(txn) {
-            return self.end(at, Cause::NoCommonCodec, out);
+        if let Some(leg) = self.offered_on(txn) {
+            return self.offer_unanswered(at, leg, out);
         }
         match &self.callee {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
@@ -199,11 +201,13 @@ impl Call {
             unacknowledged: None,
             invite: Some(calling.txn),
             offering: Offering::None,
+            indicated: Indicated::to(&response.headers),
         }));
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         if self.is_undecided() {
             self.phase = Phase::Asking;
         }
+        self.prefer(at, Leg::Callee, &response.body, out);
         self.talk(at, out);
         if self.phase != Phase::Over {
             self.join(at, Leg::Callee, out);

@@ -1,38 +1,29 @@
 //! Signalling towards the caller, and what both dialogs have in common.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::call::delayed_offer::Agreement;
 use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
-use crate::call::leg::{CalleeLeg, CallerLeg, Established, Offering, Overtaken};
+use crate::call::leg::{CalleeLeg, CallerLeg, Established, Indicated, Offering, Overtaken};
 use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{
-    Answered, ClientTxn, Incoming, Method, Response, ServerTxn, reason_phrase,
-};
+use crate::call::message::{Incoming, Method, Response, ServerTxn, reason_phrase};
 use crate::call::negotiate::{self, Session};
 use crate::call::setup::InfoKeys;
 use crate::call::timer::{Backoff, Due};
 use crate::consent::machine::Input;
 use crate::ids::Leg;
-use crate::rtp::Codec;
 use crate::time::Moment;
 
 /// The methods that this agent understands in a dialog.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 
-/// How often an offer is made that meets one of the peer's.
-const OFFERS: u8 = 4;
-
-/// The pause after that. The Call-ID is the caller's, so it is theirs to wait longer (RFC 3261,
-/// 14.1: 0 to 2 s for us).
-const GLARE_PAUSE: Duration = Duration::from_millis(700);
-
 impl Call {
     /// Answers the caller's INVITE with a 200 that negotiates one codec.
     pub(super) fn answer_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
+        if let Indicated::State(_) = self.indication {
+            self.side.record = Some(self.record_state(Leg::Caller));
+        }
         let CallerLeg::Invited(invited) = &self.caller else { return };
         let session = match invited.early.clone() {
             Some(session) => Ok(session),
@@ -47,6 +38,7 @@ impl Call {
     }
 
     fn accept_caller(&mut self, at: Moment, session: Session, out: &mut Vec<Output>) {
+        let indicated = self.side.record.map_or(Indicated::Nothing, Indicated::State);
         let CallerLeg::Invited(invited) = &self.caller else { return };
         let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
         let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
@@ -71,6 +63,7 @@ impl Call {
             unacknowledged: Some(unacknowledged),
             invite: None,
             offering: Offering::None,
+            indicated,
         }));
     }
 
@@ -114,7 +107,10 @@ impl Call {
         }
         if leg == Leg::Caller && self.phase != Phase::Over {
             self.join(at, Leg::Caller, out);
-            self.offer_caller(at, out);
+        }
+        if self.phase != Phase::Over {
+            self.indicate(out);
+            self.offer(at, leg, out);
         }
     }
 
@@ -213,6 +209,7 @@ impl Call {
         request: &Incoming,
         out: &mut Vec<Output>,
     ) {
+        let told = self.to_indicate(leg);
         let Some(established) = self.established(leg) else { return };
         let invite = request.method == Method::Invite;
         if established.is_offering() {
@@ -228,7 +225,7 @@ impl Call {
             return;
         }
         let session = if !request.body.is_empty() {
-            negotiate::answer_again(&established.session, &request.body)
+            negotiate::answer_again(&established.session, &request.body, told)
         } else if invite {
             return self.offer_on_request(at, leg, txn, request, out);
         } else {
@@ -243,6 +240,9 @@ impl Call {
             }
         };
         established.dialog.refresh_target(request.contact.as_ref());
+        if let Some(told) = told.filter(|_| !request.body.is_empty()) {
+            established.indicated = Indicated::State(told);
+        }
         let response = if invite || !request.body.is_empty() {
             described(200, None, &established.dialog, &session)
         } else {
@@ -267,106 +267,14 @@ impl Call {
         if held {
             self.permit(at, Input::Held { leg }, out);
         }
-    }
-
-    /// The callee speaks another codec than the caller was answered with: it is to be offered to
-    /// the caller, whose INVITE named it too.
-    pub(super) fn want_offer(&mut self, codec: Codec) {
-        if let Some(established) = self.established(Leg::Caller) {
-            established.offering = Offering::Wanted { codec, not_before: None, tries: 0 };
-        }
-    }
-
-    /// Makes the offer that is wanted, once the caller has acknowledged our answer.
-    pub(super) fn offer_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
-        let wanted = self.established(Leg::Caller).and_then(|established| {
-            let Offering::Wanted { codec, not_before, tries } = established.offering else {
-                return None;
-            };
-            let early = not_before.is_some_and(|time| at.instant < time);
-            (!early && established.unacknowledged.is_none()).then_some((codec, tries))
-        });
-        let Some((codec, tries)) = wanted else { return };
-        let txn = self.next_txn();
-        let Some(established) = self.established(Leg::Caller) else { return };
-        let session = negotiate::offer_again(&established.session, codec);
-        let mut request = established.dialog.request(Method::Invite);
-        request.headers.push("Allow", ALLOW);
-        request.headers.push("Content-Type", "application/sdp");
-        request.body = session.description();
-        established.offering = Offering::Sent { txn, session: Box::new(session), tries: tries + 1 };
-        out.push(Output::Send { txn, request });
-    }
-
-    pub(super) fn is_offer_to_caller(&self, txn: ClientTxn) -> bool {
-        let CallerLeg::Established(established) = &self.caller else { return false };
-        match &established.offering {
-            Offering::Sent { txn: sent, .. } | Offering::Answered { txn: sent } => *sent == txn,
-            Offering::None | Offering::Wanted { .. } => false,
-        }
-    }
-
-    /// Takes the answer to a re-INVITE of ours that a BYE has overtaken; `false` for any other.
-    pub(super) fn on_overtaken(
-        &mut self,
-        txn: ClientTxn,
-        response: &Answered,
-        out: &mut Vec<Output>,
-    ) -> bool {
-        let Some(overtaken) = self.overtaken.take_if(|overtaken| overtaken.txn == txn) else {
-            return false;
-        };
-        match response.status {
-            ..=199 => self.overtaken = Some(overtaken),
-            200..=299 => out.push(Output::Ack(overtaken.dialog.ack(response.cseq))),
-            _ => {}
-        }
-        true
-    }
-
-    /// The answer to a re-INVITE of ours.
-    pub(super) fn on_caller_answer(
-        &mut self,
-        at: Moment,
-        response: &Answered,
-        out: &mut Vec<Output>,
-    ) {
-        if response.status < 200 {
-            return;
-        }
-        let Some(established) = self.established(Leg::Caller) else { return };
-        if response.status < 300 {
-            out.push(Output::Ack(established.dialog.ack(response.cseq)));
-        }
-        let offering = std::mem::replace(&mut established.offering, Offering::None);
-        let Offering::Sent { txn, session, tries } = offering else {
-            established.offering = offering;
-            return;
-        };
-        match response.status {
-            200..=299 => established.offering = Offering::Answered { txn },
-            // Both sides offered at once: theirs goes first (RFC 3261, 14.1).
-            491 if tries < OFFERS => {
-                let Some(codec) = session.codec() else { return };
-                let not_before = Some(at.instant + GLARE_PAUSE);
-                established.offering = Offering::Wanted { codec, not_before, tries };
-                return;
-            }
-            _ => return self.end(at, Cause::NoCommonCodec, out),
-        }
-        let Ok(session) = negotiate::accept(&session, &response.body) else {
-            return self.end(at, Cause::NoCommonCodec, out);
-        };
-        established.dialog.refresh_target(response.contact.as_ref());
-        let Some(media) = session.media().cloned() else { return };
-        established.session = session;
-        let codec = media.codec;
-        out.push(Output::Media(MediaCommand::Connect { leg: Leg::Caller, media }));
-        self.bridge(codec, out);
+        self.prefer(at, leg, &request.body, out);
+        self.identify(leg, &request.headers, out);
     }
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
-        self.offer_caller(at, out);
+        for leg in Leg::BOTH {
+            self.offer(at, leg, out);
+        }
         self.overtaken.take_if(|overtaken| overtaken.until <= at.instant);
         for leg in Leg::BOTH {
             let Some(established) = self.established(leg) else { continue };

@@ -44,8 +44,9 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let Some(codec) = self.media(leg).map(|media| media.codec) else { return };
+        let told = self.to_indicate(leg);
         let Some(established) = self.established(leg) else { return };
-        let offered = negotiate::offer_again(&established.session, codec);
+        let offered = negotiate::offer_again(&established.session, codec, told);
         established.dialog.refresh_target(request.contact.as_ref());
         let response = described(200, None, &established.dialog, &offered);
         established.unacknowledged = Some(Unacknowledged {
@@ -97,8 +98,8 @@ impl Call {
         match self.media(Leg::Caller).map(|media| media.codec) {
             Some(theirs) if theirs == codec => self.bridge(codec, out),
             Some(_) => {
-                self.want_offer(codec);
-                self.offer_caller(at, out);
+                self.want_codec(codec);
+                self.offer(at, Leg::Caller, out);
             }
             None => {}
         }

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
-use crate::call::message::{ClientTxn, ServerTxn};
+use crate::call::message::{ClientTxn, Headers, ServerTxn};
 use crate::call::negotiate::Session;
 use crate::call::timer::PATIENCE;
 use crate::rtp::Codec;
+use crate::sdp::RecordState;
 
 /// The leg towards the caller: a dialog in which we are the UAS.
 #[derive(Debug)]
@@ -75,6 +76,45 @@ pub(super) struct Established {
     pub(super) invite: Option<ClientTxn>,
     /// An offer of ours within the dialog.
     pub(super) offering: Offering,
+    /// What the peer was told of recording.
+    pub(super) indicated: Indicated,
+}
+
+/// What a peer was told of recording (RFC 7866, 6.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Indicated {
+    /// It does not ask to be told: it did not say `record-aware`.
+    Nothing,
+    /// The state of its stream's recording.
+    State(RecordState),
+}
+
+impl Indicated {
+    /// For a peer with these headers.
+    pub(super) fn to(headers: &Headers) -> Self {
+        let lists = headers.all("Supported").filter_map(|value| std::str::from_utf8(value).ok());
+        let aware = lists
+            .flat_map(|list| list.split(','))
+            .any(|option| option.trim().eq_ignore_ascii_case("record-aware"));
+        if aware { Indicated::State(RecordState::Off) } else { Indicated::Nothing }
+    }
+
+    /// What our description says.
+    pub(super) fn state(self) -> Option<RecordState> {
+        match self {
+            Indicated::Nothing => None,
+            Indicated::State(state) => Some(state),
+        }
+    }
+}
+
+/// What a re-INVITE of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// The codec of the other leg: without it the two do not understand each other.
+    Codec(Codec),
+    /// To tell what becomes of the stream. The call goes on whatever the peer says to it.
+    Indication,
 }
 
 /// An offer of ours within an established dialog: a re-INVITE.
@@ -83,9 +123,9 @@ pub(super) enum Offering {
     /// There is none.
     None,
     /// It is to be made when the peer has acknowledged ours, and not before a time.
-    Wanted { codec: Codec, not_before: Option<Instant>, tries: u8 },
+    Wanted { aim: Aim, not_before: Option<Instant>, tries: u8 },
     /// It waits for its final answer.
-    Sent { txn: ClientTxn, session: Box<Session>, tries: u8 },
+    Sent { txn: ClientTxn, aim: Aim, session: Box<Session>, tries: u8 },
     /// It was answered; a 2xx that comes again is acknowledged again.
     Answered { txn: ClientTxn },
 }
@@ -135,6 +175,14 @@ impl CalleeLeg {
 }
 
 impl Established {
+    /// Whether a re-INVITE of ours has this transaction.
+    pub(super) fn offered_by(&self, txn: ClientTxn) -> bool {
+        match &self.offering {
+            Offering::Sent { txn: sent, .. } | Offering::Answered { txn: sent } => *sent == txn,
+            Offering::None | Offering::Wanted { .. } => false,
+        }
+    }
+
     /// Whether an offer of ours is still without its answer.
     pub(super) fn is_offering(&self) -> bool {
         matches!(self.offering, Offering::Sent { .. })

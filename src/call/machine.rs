@@ -6,17 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::call::leg::{CalleeLeg, CallerLeg, Invited, Overtaken};
+use crate::call::identity::{Identities, asserted};
+use crate::call::leg::{CalleeLeg, CallerLeg, Indicated, Invited, Overtaken};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
     Answered, ClientTxn, Incoming, Request, Response, ServerTxn, Unanswered,
 };
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
-use crate::consent::machine::{Denial, Input as Asked, Order, PausedBy, Permission, Verdict};
+use crate::consent::machine::{
+    Denial, Input as Asked, Order, PartyFacts, PausedBy, Permission, Verdict,
+};
 use crate::consent::policy::{OnUnavailable, Policy};
 use crate::consent::{Decision, DecisionNumber, Grant, NoticePlayed};
 use crate::ids::{CallId, Leg, RecordingId};
+use crate::number::PartyNumber;
 use crate::rtp::{Codec, LegMedia};
 use crate::time::{Moment, Timestamp};
 
@@ -69,6 +73,11 @@ pub enum Input {
         /// Which.
         number: DecisionNumber,
     },
+    /// Somebody else speaks on a leg: the answer to [`Output::Identify`].
+    Replaced {
+        /// Who.
+        party: PartyFacts,
+    },
     /// A command from outside.
     Command {
         /// What is wanted.
@@ -120,6 +129,13 @@ pub enum Output {
         leg: Leg,
         /// The right to.
         grant: Grant,
+    },
+    /// Somebody else speaks on a leg; answer with [`Input::Replaced`].
+    Identify {
+        /// Which leg.
+        leg: Leg,
+        /// Who, as the leg's peer says.
+        number: PartyNumber,
     },
     /// Stop writing the leg's voice: its permission is gone.
     Release {
@@ -273,7 +289,7 @@ impl Cause {
         match self {
             Cause::Rejected(status) | Cause::Unreachable(status) => Some(status),
             Cause::NoCommonCodec => Some(488),
-            Cause::Unavailable => Some(503),
+            Cause::Unavailable => Some(603),
             Cause::Cancelled => Some(487),
             _ => None,
         }
@@ -339,6 +355,9 @@ pub struct Call {
     pub(super) joined: Vec<Leg>,
     /// Legs on which nothing is heard.
     pub(super) silent: BTreeSet<Leg>,
+    pub(super) identities: Identities,
+    /// What the caller asked to be told of recording.
+    pub(super) indication: Indicated,
     /// Whether a beep is heard now and then.
     pub(super) beeping: Beeping,
     /// When a goodbye is given up, and why it is said.
@@ -365,6 +384,12 @@ impl Call {
         let policy_too = std::sync::Arc::clone(&policy);
         let permission =
             Permission::new(policy_too, setup.policy_digest, setup.call, setup.recording, parties);
+        let indication = Indicated::to(&setup.invite.headers);
+        let mut identities = Identities::default();
+        let from = PartyNumber::parse(setup.invite.from.uri.expose());
+        identities.note(Leg::Caller, from);
+        identities.note(Leg::Caller, asserted(&setup.invite.headers));
+        identities.note(Leg::Callee, PartyNumber::parse(setup.invite.uri.expose()));
         let mut call = Self {
             id: setup.call,
             policy,
@@ -384,6 +409,8 @@ impl Call {
             grants: Vec::new(),
             joined: Vec::new(),
             silent: BTreeSet::new(),
+            identities,
+            indication,
             beeping: Beeping::Off,
             farewell: None,
             started: at.wall,
@@ -415,6 +442,17 @@ impl Call {
             Input::NotDurable { leg, number } => {
                 self.permit(at, Asked::NotDurable { leg, number }, out);
             }
+            Input::Replaced { party } => {
+                match party.leg {
+                    Leg::Caller => self.side.locale.clone_from(&party.locale),
+                    Leg::Callee => {
+                        if let Some(inline) = &mut self.inline {
+                            inline.callee.locale.clone_from(&party.locale);
+                        }
+                    }
+                }
+                self.permit(at, Asked::Replaced { party }, out);
+            }
             Input::Command { order, id } => self.permit(at, Asked::Command { order, id }, out),
             Input::MediaLost => self.end(at, Cause::MediaLost, out),
             Input::HangUp => self.end(at, Cause::Agent, out),
@@ -431,6 +469,12 @@ impl Call {
         let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.until);
         let legs = [self.caller.deadline(), self.callee.deadline(), overtaken];
         legs.into_iter().chain([self.permission.deadline(), farewell]).flatten().min()
+    }
+
+    /// The policy under which the call is.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Where the call stands, for counters.
@@ -462,6 +506,8 @@ impl Call {
             return self.begin_unrecorded(at, Denial::NotCovered, out);
         }
         self.permit(at, Asked::Begin, out);
+        let offer = self.invite.body.clone();
+        self.prefer(at, Leg::Caller, &offer, out);
         if !self.permission.possible() {
             // What is known of a party rules it out: the call goes on when that is written down.
             return;
@@ -480,7 +526,7 @@ impl Call {
     fn begin_unrecorded(&mut self, at: Moment, why: Denial, out: &mut Vec<Output>) {
         if why == Denial::Unavailable && self.policy.on_unavailable == OnUnavailable::Refuse {
             self.blocked(why, out);
-            return self.refuse_caller(at, 503, Cause::Unavailable, out);
+            return self.refuse_caller(at, 603, Cause::Unavailable, out);
         }
         self.blocked(why, out);
         if self.inline.is_some() {

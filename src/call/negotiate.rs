@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::call::setup::Side;
 use crate::ids::CallId;
 use crate::rtp::{Codec, Direction, LegMedia};
-use crate::sdp::{self, LocalDescription, LocalOffer, Offer, SdpError};
+use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError};
 
 /// One leg's session.
 #[derive(Clone, Debug)]
@@ -94,9 +94,13 @@ pub fn answer(
 ///
 /// # Errors
 /// When the new offer lacks the codec, or is of no use.
-pub fn answer_again(session: &Session, offer: &[u8]) -> Result<Session, Refusal> {
+pub fn answer_again(
+    session: &Session,
+    offer: &[u8],
+    record: Option<RecordState>,
+) -> Result<Session, Refusal> {
     let Some(media) = session.media() else { return Err(Refusal(SdpError::Inconsistent)) };
-    let mut local = LocalDescription { codecs: vec![media.codec], ..session.local.clone() };
+    let mut local = LocalDescription { codecs: vec![media.codec], record, ..session.local.clone() };
     let previous = std::str::from_utf8(&session.description).unwrap_or_default();
     let answer = sdp::reanswer(&Offer::parse(offer)?, &mut local, previous)?;
     Ok(settled(local, answer))
@@ -112,9 +116,9 @@ pub fn offer(side: &Side, codecs: &[Codec], call: CallId) -> Session {
 
 /// A new offer of ours within a session that is agreed already, of this codec alone.
 #[must_use]
-pub fn offer_again(session: &Session, codec: Codec) -> Session {
+pub fn offer_again(session: &Session, codec: Codec, record: Option<RecordState>) -> Session {
     let version = session.local.version.wrapping_add(1);
-    let local = LocalDescription { codecs: vec![codec], version, ..session.local.clone() };
+    let local = LocalDescription { codecs: vec![codec], version, record, ..session.local.clone() };
     let offer = LocalOffer::new(local.clone(), true);
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }
@@ -145,5 +149,6 @@ fn local(side: &Side, codecs: Vec<Codec>, call: CallId) -> LocalDescription {
         version: 1,
         codecs,
         direction: Direction::SendRecv,
+        record: side.record,
     }
 }

@@ -9,6 +9,7 @@ use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
 use crate::ids::{CallId, Digest, RecordingId};
 use crate::rtp::Codec;
+use crate::sdp::RecordState;
 
 /// Everything a call is made from.
 #[derive(Debug)]
@@ -80,6 +81,8 @@ pub struct Side {
     pub rtcp: SocketAddr,
     /// The locale of the sounds that are played there.
     pub locale: String,
+    /// What our description says of recording, for a peer that wants to be told.
+    pub record: Option<RecordState>,
 }
 
 /// Whether keys by SIP INFO count.

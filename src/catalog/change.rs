@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::catalog::decide::note_party;
 use crate::catalog::writer::Identity;
-use crate::catalog::{Change, CommitError, command, word};
+use crate::catalog::{Change, CommitError, command, do_not_record, word};
 use crate::event::{
     CallEnded, CallStarted, FailReason, GapSpan, PartyLeft, RecordingSealed, SealResult,
     SegmentEnd, SegmentSealed,
@@ -58,6 +58,8 @@ pub(super) fn apply(
         ),
         Change::SegmentSealed { segment, manifest } => segment_sealed(db, segment, *manifest),
         Change::Gap { recording, gap } => add_gap(db, *recording, gap),
+        Change::Listed { entry, number } => do_not_record::list(db, identity, entry, number),
+        Change::Unlisted { party } => do_not_record::unlist(db, *party),
         Change::Commanded(entry) => command::note(db, entry),
     }
 }

@@ -10,6 +10,7 @@
 mod change;
 mod command;
 mod decide;
+mod do_not_record;
 mod error;
 mod model;
 mod open;
@@ -39,6 +40,7 @@ use crate::time::Timestamp;
 use writer::{Durable, Identity, Request, Work, Writer};
 
 pub use command::{CommandEntry, CommandOutcome, CommandRow, CommandWay};
+pub use do_not_record::{ListedParty, MAX_REASON_BYTES};
 pub use error::{CommitError, OpenError, QueryError};
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::CommandEntry;
+use crate::catalog::{CommandEntry, ListedParty};
 use crate::consent::Decision;
 use crate::consent::policy::Scope;
 use crate::event::{
@@ -91,6 +91,18 @@ pub enum Change {
         party: PartyLeft,
         /// When.
         at: Timestamp,
+    },
+    /// A party is never to be recorded.
+    Listed {
+        /// Who, why, and who says so.
+        entry: ListedParty,
+        /// Their number, stored encrypted.
+        number: PartyNumber,
+    },
+    /// A party may be asked again.
+    Unlisted {
+        /// Who.
+        party: PartyRef,
     },
     /// A writer is open: the recording runs, for the first time or after a pause.
     Capturing {

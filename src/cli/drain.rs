@@ -33,7 +33,9 @@ pub(super) fn run(
     let draining = match control::ask(&socket, Command::Drain {}, PATIENCE)? {
         Reply::Draining(draining) => draining,
         Reply::Refused { message, .. } => return Err(Failure::Unavailable(message)),
-        _ => return Err(Failure::Failed("the agent answers something else".to_owned())),
+        _ => {
+            return Err(Failure::Failed("the agent answers something else".to_owned()));
+        }
     };
     print(&draining, output)?;
     output.finish()?;

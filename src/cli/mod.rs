@@ -7,6 +7,7 @@ mod call;
 mod check;
 mod context;
 mod demo;
+mod do_not_record;
 mod drain;
 mod events;
 mod evidence;
@@ -124,6 +125,8 @@ Examples:
     Verify(verify::Arguments),
     /// Show the permission receipts of a recording
     Evidence(evidence::Arguments),
+    /// Keep the list of those who are never recorded
+    DoNotRecord(do_not_record::Arguments),
     /// Show the events as they are stored and published
     Events(events::Arguments),
     /// Stop writing a call's recording until it is resumed, for a card number say
@@ -184,6 +187,7 @@ fn dispatch(
         Command::Export(arguments) => export::run(&arguments, context, output),
         Command::Verify(arguments) => verify::run(&arguments, context, output),
         Command::Evidence(arguments) => evidence::run(&arguments, context, output),
+        Command::DoNotRecord(arguments) => do_not_record::run(&arguments, context, output),
         Command::Events(arguments) => events::run(&arguments, context, output),
         Command::Pause(arguments) => order::pause(&arguments, context, output),
         Command::Resume(arguments) => order::resume(&arguments, context, output),

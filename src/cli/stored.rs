@@ -183,6 +183,7 @@ fn segment(
         start,
         end,
         packets: PACKETS,
+        masked: 0,
         gaps: Vec::new(),
         bytes: length,
         sha256: Digest::of(&bytes),
@@ -341,6 +342,38 @@ fn keys_are_shown_by_their_public_half_alone() {
     assert!(!said.contains(&hex::encode(secret)));
     assert_eq!(values(&said)[0]["algorithm"], "Ed25519");
     assert_eq!(values(&stored.good(&["keys", "status", "--json"]))[0]["current"], 1);
+}
+
+#[test]
+fn the_do_not_record_list_is_kept_without_an_agent() {
+    let stored = Stored::new();
+    assert!(stored.good(&["do-not-record", "list"]).contains("Nobody"));
+    let add = ["do-not-record", "add", NUMBER, "--reason", "objected in writing", "--json"];
+    let value = &values(&stored.good(&add))[0];
+    assert_eq!((&value["listed"], &value["was_listed"]), (&true.into(), &false.into()));
+    assert_eq!(values(&stored.good(&add))[0]["was_listed"], true);
+    let table = stored.good(&["do-not-record", "list"]);
+    assert!(table.contains("objected in writing") && !table.contains(NUMBER), "{table}");
+    assert!(stored.good(&["do-not-record", "list", "--numbers"]).contains(NUMBER));
+    let listed = &values(&stored.good(&["do-not-record", "list", "--numbers", "--json"]))[0];
+    assert_eq!(listed["number"], NUMBER);
+    let check = format!("from={NUMBER},to=200");
+    let said = stored.good(&["check", "--call", &check]);
+    assert!(said.contains("The caller is on the do-not-record list since"), "{said}");
+    assert!(said.contains("objected in writing"), "{said}");
+    let value = &values(&stored.good(&["check", "--call", &check, "--json"]))[0];
+    assert_eq!(value["do_not_record"]["caller"]["reason"], "objected in writing");
+    assert_eq!(value["do_not_record"]["callee"], Value::Null);
+    let party = listed["party_ref"].as_str().unwrap();
+    let said = stored.good(&["do-not-record", "remove", party]);
+    assert!(said.contains("no longer"), "{said}");
+    assert!(stored.good(&["do-not-record", "remove", NUMBER]).contains("was not on"));
+    for bad in [
+        ["do-not-record", "add", "", "--reason", "x"],
+        ["do-not-record", "add", "1", "--reason", " "],
+    ] {
+        assert!(matches!(stored.run(&bad).1, Err(Failure::Usage(_))), "{bad:?}");
+    }
 }
 
 /// Commands on stored recordings need no agent.

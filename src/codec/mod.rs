@@ -1,14 +1,17 @@
 //! Audio codecs and resampling, behind one small interface.
 //!
 //! Relaying never decodes. What is decoded or encoded goes through here: prompts once at start,
-//! and recordings when they are exported.
+//! and recordings when they are exported. G.711 alone is looked into packet by packet, by table.
 
 mod decode;
+pub mod dtmf;
 mod encode;
+mod g711;
 mod resample;
 
 pub use decode::Decoder;
 pub use encode::Encoder;
+pub use g711::Law;
 pub use resample::{Resampler, resample};
 
 use crate::rtp::Codec;

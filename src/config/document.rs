@@ -96,6 +96,11 @@ impl<'d> Section<'d> {
         self.table.is_none_or(is_bare)
     }
 
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// The value of a key, which is a known one from now on.
     pub(super) fn field(&mut self, key: &'static str) -> Field<'d> {
         let (path, value) = self.look(key);

@@ -2,15 +2,22 @@
 //! face and within the limits; everything else is refused with a line that names the remedy.
 
 mod address;
+mod choice;
+mod dialled;
 mod document;
 mod file;
+mod language;
+mod lawful;
+mod matching;
 mod next_hop;
+mod parties;
 mod policy;
 mod problem;
 mod route;
 mod route_table;
 mod sections;
 mod settings;
+mod token;
 mod units;
 
 use std::collections::BTreeMap;
@@ -21,14 +28,18 @@ use crate::consent::policy::Policy;
 use crate::ids::Token;
 
 pub use address::{Advertise, PortRange};
+pub use choice::{Candidate, Chosen, Fits};
 pub use file::{Loaded, Origin, Origins, Source, load, locate, parse};
 pub use next_hop::{Host, NextHop};
 pub use policy::EXAMPLE_CONTROLLER;
 pub use problem::{Problem, Problems, Wrong};
-pub use route::{CallDirection, HeaderMatch, Match, Mode, Offered, Pattern, Route, select};
+pub use route::{
+    CallDirection, HeaderMatch, Match, Mode, Offered, Pattern, PolicyMatch, Route, Streams, select,
+};
 pub use settings::{
     Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Srtp, Storage,
 };
+pub use token::{BadKeyFile, KeySource, TokenSource};
 pub use units::{duration, span_text};
 
 /// The whole configuration of an agent.
@@ -60,6 +71,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Policies by name. Every route names one of them.
     pub policies: BTreeMap<String, Arc<Policy>>,
+    /// Those that say themselves which calls they fit, in the order of the file.
+    pub matching: Vec<PolicyMatch>,
+    /// Whose tokens count, by the name of the policy.
+    pub tokens: BTreeMap<String, TokenSource>,
 }
 
 impl Config {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::call::message::Headers;
 use crate::config::next_hop::NextHop;
-use crate::consent::policy::Policy;
+use crate::consent::policy::{ByLeg, Policy};
 use crate::network::Network;
 
 /// `[[route]]`
@@ -17,8 +17,22 @@ pub struct Route {
     pub matches: Match,
     /// What happens to them.
     pub mode: Mode,
-    /// Under which policy.
+    /// Under which policy, unless a stricter one fits the call.
     pub policy: Arc<Policy>,
+    /// Whether each stream holds one party's voice.
+    pub streams: Streams,
+    /// In which locale its parties are spoken to; else it follows from their numbers.
+    pub locale: ByLeg,
+}
+
+/// Whether each party's stream holds that party's voice alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// It does.
+    Separate,
+    /// An endpoint may echo the other side into its own stream, as a conference bridge or a
+    /// loudspeaker does: whatever the policy says, its scope is `all`.
+    Mixed,
 }
 
 /// How Assent takes part in a call.
@@ -146,6 +160,15 @@ impl Pattern {
         }
         pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == '*'))
     }
+}
+
+/// A policy that says which calls it fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyMatch {
+    /// Which.
+    pub matches: Match,
+    /// The policy.
+    pub policy: Arc<Policy>,
 }
 
 /// What is known of a call before its route is.

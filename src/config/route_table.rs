@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::address;
 use crate::config::document::{Section, nearest};
+use crate::config::language;
+use crate::config::matching;
 use crate::config::next_hop::NextHop;
 use crate::config::policy::Policies;
 use crate::config::problem::Wrong;
-use crate::config::route::{CallDirection, HeaderMatch, Match, Mode, Pattern, Route};
-use crate::consent::policy::{Ask, Policy, Scope};
+use crate::config::route::{Match, Mode, Pattern, PolicyMatch, Route, Streams};
+use crate::consent::policy::{Ask, ByLeg, Policy, Scope};
 
 pub(super) fn read_all(top: &mut Section<'_>, policies: &Policies) -> Vec<Route> {
     let Some(sections) = top.sections("route") else {
@@ -17,11 +18,19 @@ pub(super) fn read_all(top: &mut Section<'_>, policies: &Policies) -> Vec<Route>
     if sections.is_empty() {
         top.report("route", Wrong::new("names no route", "write at least one [[route]]"));
     }
-    sections
+    let routes: Vec<Route> = sections
         .into_iter()
         .enumerate()
         .filter_map(|(index, section)| read(section, index + 1, policies))
-        .collect()
+        .collect();
+    // Where there is an endpoint, the policy may be meant for it.
+    if routes.iter().all(|route| matches!(route.mode, Mode::Inline { .. })) {
+        for PolicyMatch { policy, .. } in &policies.matching {
+            let key = format!("policy.{}", policy.name);
+            refuse_in_vain(top, &key, policy, Streams::Separate, policies);
+        }
+    }
+    routes
 }
 
 /// The route of a file without one: every call, to a PBX on loopback.
@@ -34,56 +43,32 @@ fn built_in(top: &mut Section<'_>, policies: &Policies) -> Vec<Route> {
         top.report("route", wrong);
         return Vec::new();
     };
-    refuse_in_vain(top, "", policy, policies);
+    refuse_in_vain(top, "", policy, Streams::Separate, policies);
     let Ok(next_hop) = "sip:127.0.0.1:5080".parse() else { return Vec::new() };
     vec![Route {
         number: 1,
         matches: Match { to: vec![Pattern::new("*")], ..Match::default() },
         mode: Mode::Inline { next_hop },
         policy: Arc::clone(policy),
+        streams: Streams::Separate,
+        locale: ByLeg::default(),
     }]
 }
 
 fn read(mut section: Section<'_>, number: usize, policies: &Policies) -> Option<Route> {
-    let matches = read_match(section.section("match"));
+    let matches = matching::read(section.section("match"));
     let mode = read_mode(&mut section);
     let policy = read_policy(&mut section, policies);
+    let streams = match section.field("mixed").boolean(false) {
+        true => Streams::Mixed,
+        false => Streams::Separate,
+    };
+    let locale = language::by_party(&section.field("locale"));
     if let (Some(Mode::Inline { .. }), Some(policy)) = (&mode, &policy) {
-        refuse_in_vain(&section, "policy", policy, policies);
+        refuse_in_vain(&section, "policy", policy, streams, policies);
     }
     section.finish();
-    Some(Route { number, matches, mode: mode?, policy: policy? })
-}
-
-fn read_match(mut section: Section<'_>) -> Match {
-    let pattern = |text: &str| match text.len() {
-        0..=256 => Ok(Pattern::new(text)),
-        _ => Err(Wrong::new("is too long a pattern", "write at most 256 characters")),
-    };
-    let headers = section.field("header");
-    let header = headers.table().unwrap_or_default().into_iter().filter_map(|(name, value, _)| {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
-        if name.is_empty() || !name.bytes().all(token) {
-            headers.report(Wrong::new(
-                format!("{name:?} is not the name of a header"),
-                "write header = { \"X-Name\" = \"value\" }, with \"*\" for any value",
-            ));
-            return None;
-        }
-        Some(HeaderMatch { name: name.to_owned(), value: pattern(value).ok()? })
-    });
-    let header = header.collect();
-    let words =
-        [("inbound", Some(CallDirection::Inbound)), ("outbound", Some(CallDirection::Outbound))];
-    let matches = Match {
-        from: section.field("from").each(pattern).unwrap_or_default(),
-        to: section.field("to").each(pattern).unwrap_or_default(),
-        peer: section.field("peer").each(address::network).unwrap_or_default(),
-        direction: section.field("direction").word(None, &words),
-        header,
-    };
-    section.finish();
-    matches
+    Some(Route { number, matches, mode: mode?, policy: policy?, streams, locale })
 }
 
 fn read_mode(section: &mut Section<'_>) -> Option<Mode> {
@@ -147,11 +132,25 @@ fn read_policy(section: &mut Section<'_>, policies: &Policies) -> Option<Arc<Pol
 
 /// With the scope `all`, one party who can never be permitted keeps everybody from being
 /// recorded: that is a mistake, not a wish.
-fn refuse_in_vain(section: &Section<'_>, key: &str, policy: &Policy, policies: &Policies) {
+fn refuse_in_vain(
+    section: &Section<'_>,
+    key: &str,
+    policy: &Policy,
+    streams: Streams,
+    policies: &Policies,
+) {
+    let scope = match streams {
+        Streams::Separate => policy.scope,
+        Streams::Mixed => Scope::All,
+    };
     // A policy that was refused has been reported already.
-    if policy.scope != Scope::All || policies.refused.contains(&policy.name) {
+    if scope != Scope::All || policies.refused.contains(&policy.name) {
         return;
     }
+    let (why, remedy) = match streams {
+        Streams::Separate => ("scope = \"all\"", "scope = \"per-party\""),
+        Streams::Mixed => ("mixed = true", "mixed = false"),
+    };
     let parties = [("caller", &policy.caller), ("callee", &policy.callee)];
     for (party, ask) in parties {
         if *ask == Ask::Nobody {
@@ -160,12 +159,12 @@ fn refuse_in_vain(section: &Section<'_>, key: &str, policy: &Policy, policies: &
                 Wrong::new(
                     format!(
                         "under {:?} the {party} is neither asked nor covered by an agreement, so \
-                         with scope = \"all\" nobody would ever be recorded",
+                         with {why} nobody would ever be recorded",
                         policy.name
                     ),
                     format!(
-                        "add standing = {{ {party} = \"AGREEMENT\" }} to the policy, or scope = \
-                         \"per-party\""
+                        "ask the {party}, add standing = {{ {party} = \"AGREEMENT\" }} to the \
+                         policy, or write {remedy}"
                     ),
                 ),
             );

@@ -139,6 +139,7 @@ pub(super) fn media(mut section: Section<'_>) -> Media {
         .and_then(NonZeroUsize::new)
         .unwrap_or(NonZeroUsize::MIN),
         silence_after: section.field("silence_after").span(60 * SECOND, SECOND, HOUR),
+        keep_keys: section.field("keep_keys").boolean(false),
     };
     section.finish();
     media

@@ -51,6 +51,8 @@ pub struct Media {
     pub workers: NonZeroUsize,
     /// A call is ended when nothing comes from either leg for this long; not while one is on hold.
     pub silence_after: Duration,
+    /// Whether recordings hold the tones of keys as they are received.
+    pub keep_keys: bool,
 }
 
 /// `media.srtp`

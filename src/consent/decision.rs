@@ -162,6 +162,8 @@ pub enum Answer {
     Token(TokenStated),
     /// The do-not-record list.
     Listed,
+    /// The party's telephone said that it does not want to be recorded (RFC 7866, `recordpref`).
+    Preference,
     /// A permission that the party gave earlier in this call, and never took back.
     Earlier {
         /// The digest of its evidence.

@@ -5,7 +5,7 @@
 //! permission machine: a withdrawal, a hang-up or an unwinding panic drops it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::catalog::Receipt;
 use crate::consent::Decision;
@@ -28,7 +28,7 @@ pub enum Standing {
 pub struct Grant {
     stream: StreamId,
     evidence: Digest,
-    state: Arc<AtomicU8>,
+    state: Arc<AtomicU32>,
 }
 
 impl Grant {
@@ -47,8 +47,8 @@ impl Grant {
     pub fn standing(&self) -> Standing {
         match self.state.load(Ordering::Acquire) {
             LIVE => Standing::Live,
-            PAUSED => Standing::Paused,
-            _ => Standing::Ended,
+            ended if ended & ENDED != 0 => Standing::Ended,
+            _ => Standing::Paused,
         }
     }
 
@@ -57,10 +57,10 @@ impl Grant {
         self.standing() == Standing::Live
     }
 
-    /// Stops the writing until the lease's holder lets it go on. Whoever writes may always write
+    /// Stops the writing until the lease's holder has taken note. Whoever writes may always write
     /// less: keys that may end a permission stop it with their packet, before anybody has decided.
     pub fn suspend(&self) {
-        change(&self.state, LIVE, PAUSED);
+        change(&self.state, |state| (state & SUSPENSIONS < SUSPENSIONS).then_some(state + 1));
     }
 }
 
@@ -70,7 +70,7 @@ impl Grant {
 pub struct Lease {
     stream: StreamId,
     evidence: Digest,
-    state: Arc<AtomicU8>,
+    state: Arc<AtomicU32>,
 }
 
 impl Lease {
@@ -86,12 +86,17 @@ impl Lease {
 
     /// Nothing is written until [`Lease::resume`].
     pub(super) fn pause(&self) {
-        change(&self.state, LIVE, PAUSED);
+        change(&self.state, |state| Some(state | PAUSED));
     }
 
-    /// The stream is written again.
+    /// The stream is written again, unless the writer's side waits for something to be noted.
     pub(super) fn resume(&self) {
-        change(&self.state, PAUSED, LIVE);
+        change(&self.state, |state| Some(state & !PAUSED));
+    }
+
+    /// What one [`Grant::suspend`] was for has been decided.
+    pub(super) fn note(&self) {
+        change(&self.state, |state| (state & SUSPENSIONS > 0).then(|| state - 1));
     }
 }
 
@@ -107,16 +112,20 @@ impl Drop for Lease {
 pub(super) fn issue(receipt: Receipt<Decision>) -> Option<(Lease, Grant)> {
     let stream = receipt.value().permits()?;
     let evidence = receipt.evidence();
-    let state = Arc::new(AtomicU8::new(LIVE));
+    let state = Arc::new(AtomicU32::new(LIVE));
     let grant = Grant { stream, evidence, state: Arc::clone(&state) };
     Some((Lease { stream, evidence, state }, grant))
 }
 
-const LIVE: u8 = 0;
-const PAUSED: u8 = 1;
-const ENDED: u8 = 2;
+/// Neither paused nor suspended nor ended.
+const LIVE: u32 = 0;
+/// How often the writer's side stopped without an answer yet.
+const SUSPENSIONS: u32 = 0xffff;
+const PAUSED: u32 = 1 << 30;
+const ENDED: u32 = 1 << 31;
 
 /// An ended grant stays ended, whatever is wished.
-fn change(state: &AtomicU8, from: u8, to: u8) {
-    let _ = state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+fn change(state: &AtomicU32, to: impl Fn(u32) -> Option<u32>) {
+    let still = |state: u32| if state & ENDED == 0 { to(state) } else { None };
+    let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, still);
 }

@@ -16,7 +16,7 @@ use crate::consent::pausing::Flow;
 use crate::consent::policy::{AcceptAgain, OnRefusal, OnWithdrawal, Policy, Scope};
 use crate::consent::terms::{Terms, Way};
 use crate::consent::{
-    Answer, Decision, Grant, KeyVia, Keypad, MediaTransport, NoticePlayed, Outcome, Prior,
+    Answer, Decision, Grant, KeyVia, Keypad, MediaTransport, NoticePlayed, Outcome, Prior, Standing,
 };
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::time::Moment;
@@ -72,6 +72,11 @@ pub enum Input {
         order: Order,
         /// The command's identifier, for the evidence.
         id: String,
+    },
+    /// The party's telephone says that it does not want to be recorded (RFC 7866).
+    Preferred {
+        /// On which leg.
+        leg: Leg,
     },
     /// The party's media is on hold, or no longer.
     Held {
@@ -165,6 +170,8 @@ pub enum Output {
         /// Who wanted it.
         by: PausedBy,
     },
+    /// A party who came later refused, and the policy ends the call for that.
+    Farewell,
     /// Every question is answered; the call may go on. Said once.
     Settled(Verdict),
 }
@@ -333,6 +340,16 @@ impl Permission {
         }
     }
 
+    /// What the permission of this leg's party is worth now.
+    #[must_use]
+    pub fn standing(&self, leg: Leg) -> Standing {
+        match (self.parties.get(&leg).is_some_and(|p| p.state.is_permitted()), self.flow) {
+            (false, _) => Standing::Ended,
+            (true, Flow::Running) => Standing::Live,
+            (true, Flow::Paused { .. }) => Standing::Paused,
+        }
+    }
+
     /// Whether somebody's voice is being written now.
     #[must_use]
     pub fn is_writing(&self) -> bool {
@@ -409,6 +426,7 @@ impl Permission {
     /// Takes what happened, and says what to do.
     pub fn handle(&mut self, at: Moment, input: Input) -> Vec<Output> {
         let before = self.leases();
+        let mut noted = Vec::new();
         let mut outputs = Vec::new();
         let out = &mut outputs;
         match input {
@@ -422,7 +440,7 @@ impl Permission {
                 self.step(leg, out, |state, terms| state.played(terms, at, notice));
             }
             Input::Key { leg, pressed, key, via, rtp_timestamp } => {
-                self.key(at, leg, Press { pressed, key, via, rtp_timestamp }, out);
+                noted = self.key(at, leg, Press { pressed, key, via, rtp_timestamp }, out);
             }
             Input::Command { order: Order::Withdraw(leg), id } => {
                 self.step(leg, out, |state, terms| {
@@ -431,6 +449,9 @@ impl Permission {
             }
             Input::Command { order: Order::Pause, .. } => self.pause(at, PausedBy::Command, out),
             Input::Command { order: Order::Resume, .. } => self.resume(PausedBy::Command, out),
+            Input::Preferred { leg } => {
+                self.step(leg, out, |state, terms| state.withdraw(terms, at, Answer::Preference));
+            }
             Input::Held { leg } => self.step(leg, out, |state, _| state.held()),
             Input::Replaced { party } => self.replaced(at, party, out),
             Input::Durable(receipt) => {
@@ -454,6 +475,10 @@ impl Permission {
             }
         }
         self.join(at, before, out);
+        // Only now, when every lease that has to end has ended.
+        for leg in noted {
+            self.note(leg);
+        }
         outputs
     }
 
@@ -467,16 +492,18 @@ impl Permission {
         }
     }
 
-    fn key(&mut self, at: Moment, leg: Leg, press: Press, out: &mut Vec<Output>) {
+    /// Returns whose writers have stopped with the packet of this key.
+    fn key(&mut self, at: Moment, leg: Leg, press: Press, out: &mut Vec<Output>) -> Vec<Leg> {
         let Press { pressed, key, via, rtp_timestamp } = press;
         let sequences = self.sequences(leg);
-        let Some(party) = self.parties.get_mut(&leg) else { return };
+        let Some(party) = self.parties.get_mut(&leg) else { return Vec::new() };
         let keypad = match via {
             KeyVia::TelephoneEvent => &mut party.keypads[0],
             KeyVia::Info => &mut party.keypads[1],
         };
         let typed = sequences.iter().map(|sequence| sequence.keys.as_str());
         let complete = keypad.press(pressed, key, typed).and_then(|index| sequences.get(index));
+        let noted = complete.filter(|_| via == KeyVia::TelephoneEvent).map(|it| it.meaning);
         match complete {
             Some(Sequence { keys, meaning: Meaning::Withdraw }) => {
                 let answer = Answer::Keys { keys: keys.clone(), via, rtp_timestamp };
@@ -499,6 +526,14 @@ impl Permission {
                     }
                 });
             }
+        }
+        noted.map(|meaning| self.stopped_by(leg, meaning)).unwrap_or_default()
+    }
+
+    /// A writer stopped with the packet of some keys: what follows from them is decided now.
+    fn note(&self, leg: Leg) {
+        if let Some(lease) = self.parties.get(&leg).and_then(|party| party.state.lease()) {
+            lease.note();
         }
     }
 
@@ -553,10 +588,22 @@ impl Permission {
         let prompt = match state.denial().filter(|_| was.is_none() && present) {
             Some(Denial::Withdrawn) => Some(self.withdrawn_prompt(&state)),
             Some(Denial::Unavailable) if self.settled.is_some() => Some("unavailable"),
+            Some(Denial::Refused | Denial::Objected) if self.settled.is_some() => {
+                Some(self.refused_later(outputs))
+            }
             _ => None,
         };
         outputs.extend(prompt.map(|prompt| Output::Say { leg, prompt }));
         self.parties.insert(leg, Party { terms, present, state, keypads });
+    }
+
+    /// What a party hears who came later and refused. The call ends with it where the policy says
+    /// so.
+    fn refused_later(&self, outputs: &mut Vec<Output>) -> &'static str {
+        if self.policy.on_refusal == OnRefusal::HangUp {
+            outputs.push(Output::Farewell);
+        }
+        "declined"
     }
 
     /// What a party hears whose recording has ended in the middle of the call.

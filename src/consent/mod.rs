@@ -6,6 +6,7 @@ pub mod evidence;
 mod grant;
 mod joint;
 mod keypad;
+pub mod locale;
 pub mod machine;
 mod overview;
 mod party;
@@ -13,9 +14,11 @@ mod pausing;
 pub mod policy;
 mod prior;
 mod question;
+pub mod strictness;
 mod terms;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 pub use decision::{
     Answer, Decision, DecisionFacts, DecisionNumber, KeyVia, MediaTransport, NoticePlayed, Outcome,

@@ -88,8 +88,43 @@ pub enum AcceptAgain {
 pub enum OnUnavailable {
     /// It goes on, unrecorded.
     Proceed,
-    /// It is refused (503) or ended.
+    /// It is refused or ended. With 603: a PBX takes a 503 for an agent that is down, and sends
+    /// the call around it.
     Refuse,
+}
+
+/// What an administrator takes responsibility for in so many words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledgement {
+    /// Who refuses is not served: the call ends, although the basis is consent.
+    NoAlternativeService,
+}
+
+/// A text for the party on each leg, where there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ByLeg {
+    /// For the caller.
+    pub caller: Option<String>,
+    /// For the callee.
+    pub callee: Option<String>,
+}
+
+impl ByLeg {
+    /// The same text for both.
+    #[must_use]
+    pub fn both(text: String) -> Self {
+        Self { caller: Some(text.clone()), callee: Some(text) }
+    }
+
+    /// The text for the party on `leg`.
+    #[must_use]
+    pub fn of(&self, leg: Leg) -> Option<&str> {
+        match leg {
+            Leg::Caller => self.caller.as_deref(),
+            Leg::Callee => self.callee.as_deref(),
+        }
+    }
 }
 
 /// A party is asked on the call, or has an agreement on file.
@@ -122,6 +157,8 @@ pub struct Policy {
     pub gate: Gate,
     /// The gate of a party for whom no valid token came; read where `gate` is `token` alone.
     pub fallback: Gate,
+    /// The agreements on file of parties who are asked; read where `fallback` is `standing` alone.
+    pub on_file: ByLeg,
     /// What holds for the caller.
     pub caller: Ask,
     /// What holds for the callee.
@@ -132,6 +169,8 @@ pub struct Policy {
     pub notice: String,
     /// Locale by number prefix; `*` is the default and always there.
     pub locale: BTreeMap<String, String>,
+    /// The header of the INVITE that names a party's locale, where there is one.
+    pub locale_header: ByLeg,
     /// The key that accepts.
     pub accept: char,
     /// The key that refuses or objects.
@@ -156,6 +195,8 @@ pub struct Policy {
     pub answer_within: Duration,
     /// What a refusal does to the call.
     pub on_refusal: OnRefusal,
+    /// What the administrator states about a refusal that ends the call.
+    pub acknowledge: Option<Acknowledgement>,
     /// What a withdrawal does to the recording.
     pub on_withdrawal: OnWithdrawal,
     /// What happens to a call that cannot be recorded.

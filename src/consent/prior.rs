@@ -1,6 +1,6 @@
 //! What is known of a party before anybody asks them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
 
@@ -20,7 +20,7 @@ pub enum Prior {
 /// What a valid token states about a party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenStated {
-    /// SHA-256 of the token as it stood in the header.
+    /// SHA-256 of the token's text.
     pub digest: Digest,
     /// The identifier of the key that signed it.
     pub key: String,
@@ -29,7 +29,7 @@ pub struct TokenStated {
 }
 
 /// What a token states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stated {
     /// The party agreed.

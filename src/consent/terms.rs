@@ -48,7 +48,15 @@ impl Way {
                     Stated::Refused => Way::Denied(Gate::Token, answer, Outcome::Refused),
                 }
             }
-            (Ask::OnCall, Gate::Token, _) => Way::asked(policy.fallback),
+            (Ask::OnCall, Gate::Token, _) => {
+                match (policy.fallback, policy.on_file.of(party.leg)) {
+                    (Gate::Standing, Some(agreement)) => {
+                        let agreement = agreement.to_owned();
+                        Way::Given(Gate::Standing, Answer::Standing { agreement })
+                    }
+                    (fallback, _) => Way::asked(fallback),
+                }
+            }
             (Ask::OnCall, gate, _) => Way::asked(gate),
         }
     }

@@ -4,14 +4,16 @@
 //! requests to whoever holds the other end of a channel; [`ask`] is the client of the commands that
 //! speak to a running agent: `assent status`, `drain`, `withdraw`, `pause` and `resume`.
 
+mod calls;
 mod claim;
 mod client;
 mod server;
 mod wire;
 
+pub use calls::{CallInProgress, CallList, OrderDone};
 pub use claim::{ClaimError, DataFolder};
 pub use client::{AskError, ask};
 pub use server::{BindError, ControlRequest, Server};
 pub use wire::{
-    CallInProgress, CallList, Command, Draining, ExportNote, OrderDone, Reply, Status, StatusNeed,
+    Command, Draining, ExportNote, ListChange, ListReply, ListStep, Reply, Status, StatusNeed,
 };

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::call::order::Recorded;
-use crate::event::{AccessExported, CallMode, Draft, ExportFormat};
-use crate::ids::{CallId, EventId, Leg, RecordingId, StreamIndex};
+use crate::control::calls::{CallList, OrderDone};
+use crate::event::{AccessExported, Draft, ExportFormat};
+use crate::ids::{CallId, EventId, PartyRef, Pii, RecordingId, StreamIndex};
 use crate::time::Timestamp;
 
 /// A request: `{"command":"status"}`.
@@ -29,6 +29,52 @@ pub enum Command {
         /// What docs/commands.md says.
         body: Map<String, Value>,
     },
+    /// Change the do-not-record list.
+    DoNotRecord(ListChange),
+}
+
+/// A change to the do-not-record list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListChange {
+    /// Who makes it.
+    pub actor: String,
+    /// What becomes of whom.
+    #[serde(flatten)]
+    pub step: ListStep,
+}
+
+/// What becomes of a party on the do-not-record list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum ListStep {
+    /// They are on it from now on.
+    Add {
+        /// Their number in clear: the catalog keeps it encrypted.
+        #[serde(with = "exposed")]
+        number: Pii<String>,
+        /// Why.
+        reason: String,
+    },
+    /// They are on it no longer.
+    Remove {
+        /// Who.
+        party: PartyRef,
+    },
+}
+
+/// A number on its way over the socket, which is its owner's alone.
+mod exposed {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::ids::Pii;
+
+    pub(super) fn serialize<S: Serializer>(text: &Pii<String>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(text.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Pii<String>, D::Error> {
+        String::deserialize(d).map(Pii::new)
+    }
 }
 
 /// An export that is about to be made.
@@ -74,6 +120,8 @@ pub enum Reply {
         /// As this event.
         event: EventId,
     },
+    /// The do-not-record list is as it was asked for.
+    Listed(ListReply),
     /// Calls in progress.
     Calls(CallList),
     /// An order was carried out.
@@ -129,46 +177,15 @@ pub struct StatusNeed {
     pub missing: String,
 }
 
-/// The calls in progress, the newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallList {
-    /// Each of them, up to a limit.
-    pub calls: Vec<CallInProgress>,
-    /// How many more there are.
-    pub left_out: u64,
-}
-
-/// A call in progress. Names nobody.
+/// What became of the do-not-record list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallInProgress {
-    /// Its identifier.
-    pub call: CallId,
-    /// When it arrived.
-    pub since: Timestamp,
-    /// How it stands with the recording.
-    pub state: Recorded,
-    /// The recording that somebody is permitted to be in now.
-    pub recording: Option<RecordingId>,
-    /// How the PBX uses Assent for it.
-    pub mode: CallMode,
-    /// The policy's name.
-    pub policy: String,
-}
-
-/// An order that was carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderDone {
-    /// In which call.
-    pub call: CallId,
-    /// The recording that it was about, where there was one.
-    pub recording: Option<RecordingId>,
-    /// Whose permission it was about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub party: Option<Leg>,
-    /// How it stands with the call's recording now.
-    pub state: Recorded,
-    /// Whether it was otherwise before.
-    pub changed: bool,
+pub struct ListReply {
+    /// Who it is about.
+    pub party_ref: PartyRef,
+    /// Whether they are on the list now.
+    pub listed: bool,
+    /// Whether they were before.
+    pub was_listed: bool,
 }
 
 /// A drain in progress.
@@ -191,6 +208,8 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     noted: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<ListReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     calls: Option<CallList>,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<OrderDone>,
@@ -207,6 +226,7 @@ impl Serialize for Reply {
             Reply::Status(status) => line.status = Some(status),
             Reply::Draining(draining) => line.draining = Some(draining),
             Reply::Noted { event } => line.noted = Some(event),
+            Reply::Listed(list) => line.list = Some(list),
             Reply::Calls(calls) => line.calls = Some(calls),
             Reply::Done(done) => line.done = Some(done),
             Reply::Refused { code, message } => {
@@ -230,6 +250,7 @@ impl<'de> Deserialize<'de> for Reply {
             line.status.map(Reply::Status),
             line.draining.map(Reply::Draining),
             line.noted.map(|event| Reply::Noted { event }),
+            line.list.map(Reply::Listed),
             line.calls.map(Reply::Calls),
             line.done.map(Reply::Done),
         ];
@@ -256,6 +277,24 @@ mod tests {
     }
 
     #[test]
+    fn a_number_crosses_the_socket_and_does_not_print() {
+        let step =
+            ListStep::Add { number: Pii::new("+4930".to_owned()), reason: "asked".to_owned() };
+        let command = Command::DoNotRecord(ListChange { actor: "a".to_owned(), step });
+        let text = serde_json::to_string(&command).unwrap();
+        assert_eq!(
+            text,
+            r#"{"command":"do-not-record","actor":"a","step":"add","number":"+4930","reason":"asked"}"#
+        );
+        assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
+        assert!(!format!("{command:?}").contains("4930"));
+        let list = ListReply { party_ref: PartyRef([1; 32]), listed: true, was_listed: false };
+        let reply = Reply::Listed(list);
+        let text = serde_json::to_string(&reply).unwrap();
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+    }
+
+    #[test]
     fn an_answer_says_whether_it_is_one() {
         let reply = Reply::Draining(Draining { calls: 2, until: Timestamp::EPOCH });
         let text = serde_json::to_string(&reply).unwrap();
@@ -265,7 +304,7 @@ mod tests {
             call: CallId(uuid::Uuid::nil()),
             recording: None,
             party: None,
-            state: Recorded::Paused,
+            state: crate::call::order::Recorded::Paused,
             changed: true,
         };
         let reply = Reply::Done(done);

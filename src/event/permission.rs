@@ -88,6 +88,8 @@ pub enum Method {
     Command,
     /// The do-not-record list.
     Listed,
+    /// What the party's telephone prefers (RFC 7866).
+    Preference,
     /// A permission given earlier in the call.
     Earlier,
     /// The notice did not reach the party.
@@ -106,6 +108,7 @@ impl Method {
             Answer::HungUp => Method::HungUp,
             Answer::Token(_) => Method::Token,
             Answer::Listed => Method::Listed,
+            Answer::Preference => Method::Preference,
             Answer::Earlier { .. } => Method::Earlier,
             Answer::Keys { .. } => Method::Key,
             Answer::Command { .. } => Method::Command,

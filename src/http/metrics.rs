@@ -66,6 +66,12 @@ fn calls(page: &mut Page<'_>, now: &Snapshot) -> fmt::Result {
         None,
         decisions,
     )?;
+    page.counters(
+        "consent_tokens",
+        "Consent tokens that came with calls: valid, or why they do not count",
+        None,
+        by("verdict", &now.tokens),
+    )?;
     page.gauges(
         "recordings",
         "Recordings in progress, by state",

@@ -77,6 +77,8 @@ pub struct Snapshot {
     pub calls_ended: Vec<(&'static str, u64)>,
     /// Decisions, by gate and outcome.
     pub decisions: Vec<(&'static str, &'static str, u64)>,
+    /// Consent tokens, by what became of them: `valid`, or why they do not count.
+    pub tokens: Vec<(&'static str, u64)>,
     /// Recordings now, by state: `capturing`, `paused`.
     pub recordings: Vec<(&'static str, u64)>,
     /// Recordings that ended, by result: `sealed`, `failed`, `erased`.
@@ -85,7 +87,8 @@ pub struct Snapshot {
     pub segments_sealed: u64,
     /// Bytes of segments written.
     pub segment_bytes: u64,
-    /// RTP packets, by what became of them: `received`, `relayed`, `played`, `recorded`.
+    /// RTP packets, by what became of them: `received`, `relayed`, `played`, `recorded`, of those
+    /// `masked` (silence in place of a key's tone), and `paused` (not recorded because of a pause).
     pub rtp_packets: Vec<(&'static str, u64)>,
     /// RTP packets that were not taken, by reason: `wrong_source`, `wrong_ssrc`, …
     pub rtp_rejected: Vec<(&'static str, u64)>,

@@ -40,7 +40,7 @@ pub enum KeyFolderError {
         wanted: u32,
     },
     /// Something else is where the folder or a key should be.
-    #[error("{} is not a {wanted}: move it away, or name another folder in [keys] path", path.display())]
+    #[error("{} is not a {wanted}: move it away, or name another path", path.display())]
     Kind {
         /// The path.
         path: PathBuf,
@@ -228,6 +228,22 @@ impl KeyFolder {
     }
 }
 
+/// The most that a file with a secret may hold.
+const SECRET_BYTES: u64 = 16 * 1024;
+
+/// Reads a file with a secret that somebody else made: ours alone, as a key is.
+///
+/// # Errors
+///
+/// [`KeyFolderError`], which names the path and the remedy.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFolderError> {
+    let file = File::open(path).map_err(failed("read", path))?;
+    check(&file, path, FILE_MODE)?;
+    let mut secret = Zeroizing::new(Vec::new());
+    file.take(SECRET_BYTES).read_to_end(&mut secret).map_err(failed("read", path))?;
+    Ok(secret)
+}
+
 /// Checks kind, owner and mode of what is open, so that nothing can be swapped in between; tells
 /// its length.
 fn check(opened: &File, path: &Path, wanted: u32) -> Result<u64, KeyFolderError> {
@@ -298,6 +314,20 @@ mod tests {
         set_mode(&folder.path().join("key"), 0o640);
         let message = keys.read("key").err().unwrap().to_string();
         assert!(message.contains("mode 0640") && message.contains("chmod 600"), "{message}");
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_refused_with_the_remedy() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("pbx.key");
+        std::fs::write(&path, "secret").unwrap();
+        set_mode(&path, 0o640);
+        let said = read_secret(&path).unwrap_err().to_string();
+        assert!(said.contains("pbx.key") && said.contains("chmod 600"), "{said}");
+        set_mode(&path, 0o600);
+        assert_eq!(&**read_secret(&path).unwrap(), b"secret");
+        assert!(read_secret(&scratch.path().join("none")).is_err());
+        assert!(matches!(read_secret(scratch.path()), Err(KeyFolderError::Kind { .. })));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod wrapped;
 
 pub use data_key::{DataKey, NoRandomness};
 pub use file::FileKeyStore;
-pub use folder::KeyFolderError;
+pub use folder::{KeyFolderError, read_secret};
 pub use memory::{NotLocked, forbid_dumps, lock, swaps};
 pub use reference::{NotSealedByUs, ReferenceKey, SealError};
 pub use signing::{BadSignature, BadVerifyingKey, SigningKey, VerifyingKey};

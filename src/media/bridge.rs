@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::beep::Beeps;
 use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
-use super::inbound::Admitted;
-use super::io::{BATCH, Inbox, Outbound};
+use super::io::{Inbox, LONGEST, Outbound};
 use super::leg::{FrameTimer, Hears, LegStream, Silence};
+use super::passage::Passage;
 use super::player::{Frame, Playback, Shape, Step};
 use super::prompt::Readiness;
 use super::timers::{Due, Timer, Timers};
@@ -16,7 +17,6 @@ use super::{MediaConfig, MediaReport, PromptBook};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
 use crate::consent::NoticePlayed;
 use crate::ids::{CallId, Digest, Leg};
-use crate::rtp::RtpPacket;
 use crate::rtp::rtcp::Leaving;
 use crate::segment::Finished;
 use crate::time::Timestamp;
@@ -31,6 +31,8 @@ pub(super) struct Bridge {
     cname: String,
     caller: LegStream,
     callee: Option<LegStream>,
+    beeps: Option<Beeps>,
+    beep_timer: FrameTimer,
 }
 
 /// What one wake-up of a media thread lends to the call in hand.
@@ -43,6 +45,8 @@ pub(super) struct Turn<'a> {
     pub(super) report: &'a Report,
     /// What was just read from one socket.
     pub(super) inbox: &'a Inbox,
+    /// Room for as many payloads that are changed on their way.
+    pub(super) spaces: &'a mut [[u8; LONGEST]],
     /// Anything: it spreads reports over time (RFC 3550, 6.3.1) and is no secret.
     pub(super) dice: u32,
 }
@@ -55,7 +59,16 @@ impl Bridge {
         cname: String,
         caller: LegStream,
     ) -> Self {
-        Self { call, slot, anchor, cname, caller, callee: None }
+        Self {
+            call,
+            slot,
+            anchor,
+            cname,
+            caller,
+            callee: None,
+            beeps: None,
+            beep_timer: FrameTimer::Idle,
+        }
     }
 
     /// Which call this is.
@@ -84,62 +97,17 @@ impl Bridge {
         self.callee.as_ref().filter(|leg| leg.number == number).map(|_| Leg::Callee)
     }
 
-    /// Datagrams have come to a leg's RTP port. They are sent on first, and recorded after.
+    /// Datagrams have come to a leg's RTP port.
     pub(super) fn receive(&mut self, leg: Leg, turn: &mut Turn<'_>) {
-        let wall = self.wall(turn.now);
-        let call = self.call;
-        let (from, mut to) = match leg {
+        let (call, wall) = (self.call, self.wall(turn.now));
+        let (from, to) = match leg {
             Leg::Caller => (&mut self.caller, self.callee.as_mut()),
             Leg::Callee => match self.callee.as_mut() {
                 Some(callee) => (callee, Some(&mut self.caller)),
                 None => return,
             },
         };
-        let mut audio: [Option<RtpPacket<'_>>; BATCH] = [const { None }; BATCH];
-        let mut audio_free = audio.iter_mut();
-        let mut outbound = [Outbound::default(); BATCH];
-        let mut count = 0;
-        for (datagram, source) in turn.inbox.datagrams() {
-            let Some((packet, admitted)) = from.receive(datagram, source, turn.now, turn.tally)
-            else {
-                continue;
-            };
-            if from.is_heard_again() {
-                (turn.report)(call, MediaReport::Event(MediaEvent::Heard { leg }));
-            }
-            if let (Some(to), Some(media)) = (to.as_deref_mut(), from.media())
-                && let Some(header) =
-                    to.relay_header(&packet, admitted, media, turn.now, turn.tally)
-                && let Some(payload) = datagram.get(packet.payload_range())
-                && let Some(free) = outbound.get_mut(count)
-            {
-                *free = Outbound { header, payload };
-                count += 1;
-            }
-            match admitted {
-                // Neither keys nor comfort noise are anybody's voice: they are not recorded.
-                Admitted::Event(None) | Admitted::ComfortNoise => {}
-                Admitted::Event(Some(press)) => {
-                    let (key, rtp_timestamp) = (press.key, press.rtp_timestamp);
-                    let event = MediaEvent::Key { leg, at: turn.now, key, rtp_timestamp };
-                    (turn.report)(call, MediaReport::Event(event));
-                }
-                Admitted::Audio => {
-                    if let Some(free) = audio_free.next() {
-                        *free = Some(packet);
-                    }
-                }
-            }
-        }
-        if let Some(to) = to {
-            let ready = outbound.get(..count).unwrap_or_default();
-            turn.tally.relayed += to.send(turn.config.io, ready, turn.tally);
-        }
-        for packet in audio.iter().flatten() {
-            if let Some((why, finished)) = from.append(packet, wall, turn.tally) {
-                (turn.report)(call, MediaReport::CaptureEnded { leg, why, finished });
-            }
-        }
+        Passage { call, leg, from, to, wall }.receive(turn);
     }
 
     /// Datagrams have come to a leg's RTCP port.
@@ -177,7 +145,12 @@ impl Bridge {
             }
             MediaCommand::Play { leg, playback, sound } => self.play(leg, playback, sound, turn),
             MediaCommand::Silence { leg } => self.silence(leg, turn),
-            MediaCommand::Watch { .. } | MediaCommand::Beep { .. } => {}
+            MediaCommand::Watch { leg, sequences } => {
+                if let Some(stream) = self.leg(leg) {
+                    stream.watch.replace(sequences);
+                }
+            }
+            MediaCommand::Beep { every } => self.set_beeps(every, turn),
             MediaCommand::Relay { from, on } => {
                 if on {
                     self.silence(from.other(), turn);
@@ -224,6 +197,13 @@ impl Bridge {
                 self.play_on(leg, turn);
             }
             Due::Report => self.report_and_listen(leg, turn),
+            Due::Beep => {
+                self.beep_timer = FrameTimer::Idle;
+                if self.beeps.as_mut().is_some_and(|beeps| beeps.ring(turn.now)) {
+                    Leg::BOTH.into_iter().for_each(|leg| self.beep(leg, turn));
+                }
+                self.set_beep_timer(turn);
+            }
         }
     }
 
@@ -260,10 +240,7 @@ impl Bridge {
                     return;
                 }
             },
-            Sound::Waiting => match turn.prompts.ringback("en-US") {
-                Some(clip) => (Arc::clone(clip), Shape::Endless),
-                None => return,
-            },
+            Sound::Waiting => (Arc::clone(turn.prompts.waiting()), Shape::Endless),
             Sound::Ringback { locale } => match turn.prompts.ringback(locale) {
                 Some(clip) => (Arc::clone(clip), Shape::Endless),
                 None => return,
@@ -281,6 +258,38 @@ impl Bridge {
         } else {
             self.set_frame_timer(leg, begin, turn);
         }
+    }
+
+    /// The tone of a recording, now and then, or no more.
+    fn set_beeps(&mut self, every: Option<Duration>, turn: &mut Turn<'_>) {
+        let beeps = every.map(|every| Beeps::new(every, turn.now));
+        // To be told the same again does not put off what is due.
+        if beeps.map(|beeps| beeps.every()) != self.beeps.map(|beeps| beeps.every()) {
+            self.beeps = beeps;
+            self.set_beep_timer(turn);
+        }
+    }
+
+    fn set_beep_timer(&mut self, turn: &mut Turn<'_>) {
+        if let (Some(beeps), FrameTimer::Idle) = (&self.beeps, self.beep_timer) {
+            self.beep_timer = FrameTimer::Set;
+            let (at, slot, leg) = (beeps.due(), self.slot, self.caller.number);
+            turn.timers.set(Timer { at, slot, leg, due: Due::Beep });
+        }
+    }
+
+    /// Lets a leg hear the tone, unless it hears a prompt.
+    fn beep(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let wall = self.wall(turn.now);
+        let Some(stream) = self.leg(leg) else { return };
+        if stream.playback.is_some() || stream.sendable().is_none() || stream.mix_beep(turn.now) {
+            return;
+        }
+        let begin = stream.free_at(turn.now);
+        let clip = Arc::clone(turn.prompts.beep());
+        stream.playback = Some(Playback::new(NOBODYS, clip, Shape::Aside, begin, wall));
+        stream.outgoing.interrupt();
+        self.set_frame_timer(leg, begin, turn);
     }
 
     /// Cuts what is played into a leg.
@@ -368,6 +377,9 @@ impl Bridge {
         wall.plus(now.saturating_duration_since(then))
     }
 }
+
+/// The number of what the call machine did not ask for, and is not told of.
+const NOBODYS: PlaybackId = PlaybackId(u32::MAX);
 
 /// Sends the frames that are due. `false` when the sound cannot be played at all.
 fn send_frames(

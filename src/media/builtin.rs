@@ -81,9 +81,42 @@ files! {
     ],
 }
 
+/// What calls say beside the notices that policies name.
+pub(super) const SAID: [&str; 9] = [
+    "accepted",
+    "declined",
+    "paused",
+    "refused-goodbye",
+    "reprompt",
+    "resumed",
+    "stopped",
+    "unavailable",
+    "withdrawn",
+];
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
+
+    #[test]
+    fn every_locale_has_every_prompt_and_the_text_of_each() {
+        let texts: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(include_str!(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/prompts/texts.json")
+        ))
+        .unwrap();
+        let locales: BTreeSet<_> = BUILTIN.iter().map(|(locale, ..)| *locale).collect();
+        assert_eq!(locales, texts.keys().map(String::as_str).collect());
+        assert_eq!(locales.len(), 5);
+        for (locale, texts) in &texts {
+            let spoken = |name: &str| BUILTIN.iter().any(|(l, n, _)| l == locale && *n == name);
+            for name in SAID.into_iter().chain(["notice-opt-in", "notice-no-objection"]) {
+                assert!(spoken(name) && texts.contains_key(name), "{locale}: {name}");
+            }
+            assert_eq!(texts.len(), SAID.len() + 2, "{locale}");
+        }
+    }
 
     #[test]
     fn every_file_of_the_folder_is_in_the_program() {

@@ -9,6 +9,8 @@ use crate::time::Timestamp;
 /// takes packets, so that there is no recording without a grant.
 pub(super) trait Capture: Send {
     fn append(&mut self, packet: &RtpPacket<'_>, at: Timestamp) -> Appended;
+    /// Nothing is written from now on, until the permission's lease says otherwise.
+    fn suspend(&mut self, at: Timestamp);
     fn renegotiated(&mut self, media: &LegMedia);
     fn held(&mut self, from: Timestamp, to: Timestamp);
     fn finish(self: Box<Self>, at: Timestamp) -> Finished;
@@ -28,6 +30,10 @@ pub enum CaptureEnd {
 impl<S: SegmentSink + Send> Capture for SegmentWriter<S> {
     fn append(&mut self, packet: &RtpPacket<'_>, at: Timestamp) -> Appended {
         SegmentWriter::append(self, packet, at)
+    }
+
+    fn suspend(&mut self, at: Timestamp) {
+        SegmentWriter::suspend(self, at);
     }
 
     fn renegotiated(&mut self, media: &LegMedia) {

@@ -48,6 +48,10 @@ counters! {
     recorded,
     /// Audio packets of a party without permission: passed on or not, but gone with the buffer.
     before_permission,
+    /// Audio packets that a recording took with silence in them, for the tone of a key.
+    masked,
+    /// Audio packets that a recording did not take because it is paused.
+    paused,
     /// Audio packets that are a gap in their recording: its queue was full, as a rule.
     not_recorded,
     /// Dropped: not from the address that was negotiated.

@@ -15,7 +15,7 @@ use crate::rtp::{FIXED_HEADER, Header};
 pub(super) const BATCH: usize = 4;
 
 /// The longest datagram that is taken, in bytes. Audio never comes near an Ethernet frame.
-const LONGEST: usize = 1600;
+pub(super) const LONGEST: usize = 1600;
 
 /// Which system calls move the datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

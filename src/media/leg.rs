@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 
+use super::beep::{FLOWING, Mixing};
+use super::bridge::Turn;
 use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
 use super::inbound::{Admitted, Inbound, Latch, Refused};
-use super::io::{self, IoPath, Outbound};
+use super::io::{self, IoPath, LONGEST, Outbound};
 use super::player::{FRAME, Playback};
 use super::ports::{LocalPorts, PortLease};
+use super::watch::Watch;
 use super::{LegStatistics, MediaConfig};
 use crate::rtp::rtcp::{self, Compound, Leaving, Rtcp};
 use crate::rtp::{Codec, Content, Direction, Header, LegMedia, Outgoing, RtpPacket};
@@ -38,6 +41,12 @@ pub(super) struct LegStream {
     pub(super) next_slot: Instant,
     pub(super) hears: Hears,
     capture: Option<Box<dyn Capture>>,
+    /// The keys of the peer that stop captures.
+    pub(super) watch: Watch,
+    /// When the other leg's audio last went out to this one.
+    relayed_at: Option<Instant>,
+    /// The tone of a recording, while it is mixed into that audio.
+    mixing: Option<Mixing>,
     /// Since when the peer may not send.
     held_since: Option<Timestamp>,
     last_heard: Instant,
@@ -97,6 +106,9 @@ impl LegStream {
             next_slot: now,
             hears: Hears::Nothing,
             capture: None,
+            watch: Watch::default(),
+            relayed_at: None,
+            mixing: None,
             held_since: None,
             last_heard: now,
             silence: Silence::Unreported,
@@ -122,6 +134,7 @@ impl LegStream {
         let latch = if config.latch { Latch::On } else { Latch::Off };
         self.outgoing.set_clock_rate(media.codec.clock_rate());
         self.last_heard = now;
+        self.mixing = None;
         if let Some(capture) = &mut self.capture {
             capture.renegotiated(&media);
         }
@@ -220,7 +233,11 @@ impl LegStream {
             return None;
         }
         let (payload_type, content) = match admitted {
-            Admitted::Audio => (media.payload_type.send, Content::Audio),
+            Admitted::Audio => {
+                let payload_type = media.payload_type.send;
+                self.relayed_at = Some(now);
+                (payload_type, Content::Audio)
+            }
             Admitted::ComfortNoise if media.codec.clock_rate() == 8000 => {
                 (COMFORT_NOISE, Content::Audio)
             }
@@ -234,6 +251,32 @@ impl LegStream {
             }
         };
         self.outgoing.relay(packet, payload_type, content, now)
+    }
+
+    /// Begins to mix the tone of a recording into what this leg hears of the other one; `false`
+    /// when there is nothing that it could be mixed into.
+    pub(super) fn mix_beep(&mut self, now: Instant) -> bool {
+        let flows = self.hears == Hears::OtherLeg
+            && self.relayed_at.is_some_and(|at| now.saturating_duration_since(at) < FLOWING);
+        let codec = self.media().map(|media| media.codec).filter(|_| flows);
+        self.mixing = codec.and_then(|codec| Mixing::new(codec, now));
+        self.mixing.is_some()
+    }
+
+    /// A payload for this leg with the tone of a recording in it, while there is one.
+    pub(super) fn beep_into<'a>(
+        &mut self,
+        payload: &[u8],
+        spaces: &mut std::slice::IterMut<'a, [u8; LONGEST]>,
+        turn: &Turn<'_>,
+    ) -> Option<&'a [u8]> {
+        let mixing = self.mixing.as_mut()?;
+        let tone = turn.prompts.beep_samples();
+        let mixed = mixing.mix(payload, tone, spaces.next()?, turn.now);
+        if mixed.is_none() {
+            self.mixing = None;
+        }
+        mixed
     }
 
     /// Sends to the peer and returns how many left.
@@ -272,6 +315,13 @@ impl LegStream {
         self.capture.take().map(|capture| capture.finish(wall))
     }
 
+    /// Stops the capture, if there is one, until the permission's lease lets it go on.
+    pub(super) fn suspend(&mut self, wall: Timestamp) {
+        if let Some(capture) = &mut self.capture {
+            capture.suspend(wall);
+        }
+    }
+
     fn mark_hold(&mut self, until: Timestamp) {
         if let (Some(capture), Some(since)) = (&mut self.capture, self.held_since) {
             capture.held(since, until);
@@ -293,6 +343,15 @@ impl LegStream {
         let why = match capture.append(packet, wall) {
             Appended::Written => {
                 tally.recorded += 1;
+                return None;
+            }
+            Appended::Masked => {
+                tally.recorded += 1;
+                tally.masked += 1;
+                return None;
+            }
+            Appended::Paused => {
+                tally.paused += 1;
                 return None;
             }
             Appended::Gap(_) => {

@@ -1,6 +1,7 @@
 //! Media threads: ports, relay, prompts, keys, RTCP. Apart from tokio, with the calls shared out
 //! among them; no lock, allocation or task switch is spent on a packet.
 
+mod beep;
 mod bridge;
 mod builtin;
 mod capture;
@@ -9,11 +10,13 @@ mod inbound;
 mod io;
 mod leg;
 mod pace;
+mod passage;
 mod player;
 mod ports;
 mod prompt;
 mod timers;
 mod tone;
+mod watch;
 mod wav;
 mod worker;
 
@@ -54,6 +57,8 @@ pub struct MediaConfig {
     /// How long packets may gather under load before they are relayed together: the longest
     /// delay that is added on purpose. Zero relays each by itself.
     pub gather: Duration,
+    /// Whether recordings hold the tones of keys, which are otherwise silence there.
+    pub keep_keys: bool,
     /// Which system calls move the packets.
     pub io: IoPath,
 }
@@ -68,6 +73,7 @@ impl Default for MediaConfig {
             receive_buffer: 1 << 20,
             report_every: Duration::from_secs(5),
             gather: Duration::from_micros(750),
+            keep_keys: false,
             io: IoPath::Batched,
         }
     }
@@ -132,6 +138,7 @@ struct Shared {
     workers: Vec<WorkerHandle>,
     ports: Arc<PortPool>,
     counters: Arc<MediaCounters>,
+    keep_keys: bool,
 }
 
 impl Media {
@@ -161,7 +168,8 @@ impl Media {
                 WorkerHandle::start(index, &config, prompts.clone(), &counters, Arc::clone(&report))
             })
             .collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Self { shared: Arc::new(Shared { workers, ports, counters }) })
+        let keep_keys = config.keep_keys;
+        Ok(Self { shared: Arc::new(Shared { workers, ports, counters, keep_keys }) })
     }
 
     /// Binds a pair of ports for one leg on a local address. Dropping them gives them back.
@@ -201,6 +209,7 @@ impl Media {
     where
         S: SegmentSink + Send + 'static,
     {
+        let writer = if self.shared.keep_keys { writer.keep_keys() } else { writer };
         self.order(call, Order::Record { leg, capture: Box::new(writer) });
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Playback {
 pub(super) enum Shape {
     /// Once, and its end is reported.
     Once,
+    /// Once, and nobody asks.
+    Aside,
     /// Over and over, and nobody asks.
     Endless,
 }
@@ -119,7 +121,7 @@ impl Playback {
 
     /// Whether there is nothing left to send.
     pub(super) fn is_over(&self) -> bool {
-        self.shape == Shape::Once && self.next >= self.clip.frame_count
+        self.shape != Shape::Endless && self.next >= self.clip.frame_count
     }
 
     /// What is due at `now`: one frame as a rule, two when the thread was late, and never more, so
@@ -132,7 +134,7 @@ impl Playback {
         }
         let frames = if late >= FRAME { 2 } else { 1 };
         let left = match self.shape {
-            Shape::Once => self.clip.frame_count.saturating_sub(self.next),
+            Shape::Once | Shape::Aside => self.clip.frame_count.saturating_sub(self.next),
             Shape::Endless => frames,
         };
         let frames = frames.min(left);

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
-use super::builtin::BUILTIN;
-use super::tone::{self, CADENCES, Cadence};
+use super::builtin::{BUILTIN, SAID};
+use super::tone::{self, BEEP, CADENCES, Cadence, WAITING};
 use super::wav::{self, Frames};
 use crate::ids::Digest;
 use crate::rtp::Codec;
@@ -35,6 +35,10 @@ struct Book {
     prompts: BTreeMap<String, BTreeMap<String, Arc<Clip>>>,
     /// In the order of [`CADENCES`].
     ringback: Vec<Arc<Clip>>,
+    waiting: Arc<Clip>,
+    beep: Arc<Clip>,
+    /// At 8 kHz.
+    beep_samples: Vec<i16>,
     codecs: Vec<Codec>,
     jobs: mpsc::Sender<Job>,
 }
@@ -157,14 +161,18 @@ impl PromptBook {
                 .map_err(|source| PromptError::Unreadable { path: path.clone(), source })?;
             insert(Clip::from_file(&path, &locale, &name, Cow::Owned(file))?);
         }
-        let ringback = CADENCES.iter().map(|cadence| Arc::new(Clip::from_tone(*cadence)));
+        let ringback = CADENCES.iter().map(|tone| Arc::new(Clip::from_tone("ringback", *tone)));
         let ringback = ringback.collect();
+        let waiting = Arc::new(Clip::from_tone("waiting", WAITING));
+        let beep = Arc::new(Clip::from_tone("beep", BEEP));
         let (jobs, work) = mpsc::channel();
         std::thread::Builder::new()
             .name("prompts".to_owned())
             .spawn(move || encode_all(&work))
             .map_err(PromptError::Thread)?;
-        Ok(Self { book: Arc::new(Book { prompts, ringback, codecs: codecs.to_vec(), jobs }) })
+        let (codecs, beep_samples) = (codecs.to_vec(), BEEP.samples());
+        let book = Book { prompts, ringback, waiting, beep, beep_samples, codecs, jobs };
+        Ok(Self { book: Arc::new(book) })
     }
 
     /// What would be played for this name and locale: the locale's own, else one of the same
@@ -181,11 +189,29 @@ impl PromptBook {
         })
     }
 
-    /// Every prompt that `locale` would hear, and its ringback, is encoded in the background: for
+    /// Finds everything that a call with this notice may say in `locale`.
+    ///
+    /// # Errors
+    ///
+    /// [`PromptError::Missing`] names the first file that would be needed.
+    pub fn check(&self, notice: &str, locale: &str) -> Result<(), PromptError> {
+        SAID.iter().chain([&notice]).try_for_each(|name| self.prompt(name, locale).map(drop))
+    }
+
+    /// The locale to speak to somebody in: `wanted`, if this prompt is there in its language; else
+    /// `default`. What is missing even there, is in English.
+    #[must_use]
+    pub fn settle(&self, name: &str, wanted: String, default: &str) -> String {
+        let spoken = self.book.prompts.get(name).is_some_and(|l| of_language(l, &wanted).is_some());
+        if spoken { wanted } else { default.to_owned() }
+    }
+
+    /// Every prompt that `locale` would hear, and its tones, is encoded in the background: for
     /// the locales that policies name.
     pub fn warm(&self, locale: &str) {
         let prompts = self.book.prompts.keys().filter_map(|name| self.prompt(name, locale).ok());
-        let clips: Vec<_> = prompts.chain(self.ringback(locale)).collect();
+        let tones = self.ringback(locale).into_iter().chain([self.waiting(), self.beep()]);
+        let clips: Vec<_> = prompts.chain(tones).collect();
         for codec in &self.book.codecs {
             for clip in &clips {
                 self.ask(clip, *codec, Haste::InTime);
@@ -195,19 +221,10 @@ impl PromptBook {
 
     /// The prompt itself.
     pub(super) fn prompt(&self, name: &str, locale: &str) -> Result<&Arc<Clip>, PromptError> {
-        let language = |l: &str| l.split(['-', '_']).next().unwrap_or_default().to_lowercase();
         self.book
             .prompts
             .get(name)
-            .and_then(|locales| {
-                locales
-                    .get(locale)
-                    .or_else(|| {
-                        let wanted = language(locale);
-                        locales.iter().find(|(l, _)| language(l) == wanted).map(|(_, clip)| clip)
-                    })
-                    .or_else(|| locales.get(LAST_RESORT))
-            })
+            .and_then(|locales| of_language(locales, locale).or_else(|| locales.get(LAST_RESORT)))
             .ok_or_else(|| PromptError::Missing {
                 name: name.to_owned(),
                 locale: locale.to_owned(),
@@ -217,6 +234,21 @@ impl PromptBook {
     /// The ringback of a locale's country. There always is one.
     pub(super) fn ringback(&self, locale: &str) -> Option<&Arc<Clip>> {
         self.book.ringback.get(tone::cadence_of(locale))
+    }
+
+    /// The tone for who waits for the other party.
+    pub(super) fn waiting(&self) -> &Arc<Clip> {
+        &self.book.waiting
+    }
+
+    /// The tone of a recording.
+    pub(super) fn beep(&self) -> &Arc<Clip> {
+        &self.book.beep
+    }
+
+    /// The same as samples, mono at 8 kHz.
+    pub(super) fn beep_samples(&self) -> &[i16] {
+        &self.book.beep_samples
     }
 
     /// The frames of a sound in a codec, or when they will be there.
@@ -242,6 +274,26 @@ impl PromptBook {
             let _ = self.book.jobs.send(Job { clip: Arc::clone(clip), codec, haste });
         }
     }
+}
+
+/// A prompt in a locale or, where there is none, in its language: that of the country that the
+/// language is named after (`de-AT` → `de-DE`), then that of no country (`de`), then the first of
+/// any other.
+fn of_language<'a>(
+    locales: &'a BTreeMap<String, Arc<Clip>>,
+    locale: &str,
+) -> Option<&'a Arc<Clip>> {
+    let language = |l: &str| l.split(['-', '_']).next().unwrap_or_default().to_lowercase();
+    let wanted = language(locale);
+    let home = match wanted.as_str() {
+        "en" => LAST_RESORT.to_owned(),
+        other => format!("{other}-{}", other.to_uppercase()),
+    };
+    locales
+        .get(locale)
+        .or_else(|| locales.get(&home))
+        .or_else(|| locales.get(&wanted))
+        .or_else(|| locales.iter().find(|(l, _)| language(l) == wanted).map(|(_, clip)| clip))
 }
 
 impl std::fmt::Debug for PromptBook {
@@ -277,9 +329,9 @@ impl Clip {
         })
     }
 
-    fn from_tone(cadence: Cadence) -> Self {
+    fn from_tone(name: &str, cadence: Cadence) -> Self {
         Self {
-            name: "ringback".to_owned(),
+            name: name.to_owned(),
             locale: String::new(),
             sha256: Digest([0; 32]),
             total_ms: cadence.millis(),
@@ -400,6 +452,37 @@ mod tests {
         assert_eq!(locale("de"), "de-DE");
         assert_eq!(locale("ja-JP"), "en-US");
         assert_eq!(locale(""), "en-US");
+    }
+
+    #[test]
+    fn the_country_of_the_language_goes_before_its_other_countries() {
+        let folder = tempfile::tempdir().unwrap();
+        for locale in ["de-CH", "de-DE", "pt", "pt-BR", "nl-BE", "nl-SR", "en-AU"] {
+            write_wav(&folder.path().join(locale).join("own.wav"), 8000);
+        }
+        let book = PromptBook::load(Some(folder.path()), &Codec::ALL).unwrap();
+        for (wanted, locale) in [
+            ("de-AT", "de-DE"),
+            ("de-CH", "de-CH"),
+            ("pt-PT", "pt"),
+            ("pt-BR", "pt-BR"),
+            ("nl-NL", "nl-BE"),
+            ("en-GB", "en-AU"),
+        ] {
+            assert_eq!(book.find("own", wanted).unwrap().locale, locale, "{wanted}");
+        }
+        assert_eq!(book.find("notice-opt-in", "en-GB").unwrap().locale, "en-US");
+    }
+
+    #[test]
+    fn a_language_that_nobody_has_recorded_gives_way_to_the_policys_own() {
+        let book = PromptBook::load(None, &Codec::ALL).unwrap();
+        let settle = |wanted: &str| book.settle("notice-opt-in", wanted.to_owned(), "fr-FR");
+        assert_eq!(settle("de-AT"), "de-AT");
+        assert_eq!(book.find("notice-opt-in", &settle("de-AT")).unwrap().locale, "de-DE");
+        assert_eq!(settle("ja-JP"), "fr-FR");
+        assert_eq!(book.settle("notice-opt-in", "ja".to_owned(), "zh-CN"), "zh-CN");
+        assert_eq!(book.find("notice-opt-in", "zh-CN").unwrap().locale, "en-US");
     }
 
     #[test]

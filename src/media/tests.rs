@@ -1,5 +1,8 @@
 //! The media threads over real sockets on loopback, with a small peer at either end.
 
+mod beeps;
+mod keys;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
@@ -97,11 +100,17 @@ impl Rig {
     /// Returns when the capture is in place: what comes before that is not recorded.
     fn record(&self, leg: Leg, capture: impl Capture + 'static) {
         self.media.order(self.call, Order::Record { leg, capture: Box::new(capture) });
+        self.settle();
+    }
+
+    /// Returns when what was ordered so far is carried out.
+    fn settle(&self) {
         // A call that is not there answers at once, after the order before, on the same thread.
         let mut bytes = *self.call.0.as_bytes();
         bytes[0] ^= 0xff;
         let nobody = CallId(uuid::Uuid::from_bytes(bytes));
-        self.media.order(nobody, Order::Record { leg, capture: Box::new(Tape::default()) });
+        let (leg, capture) = (Leg::Caller, Box::new(Tape::default()));
+        self.media.order(nobody, Order::Record { leg, capture });
         let (call, report) = self.reports.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         assert!(call == nobody, "{report:?}");
     }
@@ -266,15 +275,23 @@ struct Tape {
     finished: Arc<Mutex<Vec<Timestamp>>>,
     held: Arc<Mutex<Vec<(Timestamp, Timestamp)>>>,
     answers: Arc<Mutex<Vec<Appended>>>,
+    suspended: Arc<Mutex<Vec<Timestamp>>>,
 }
 
 impl Capture for Tape {
     fn append(&mut self, packet: &RtpPacket<'_>, _at: Timestamp) -> Appended {
+        if !self.suspended.lock().unwrap().is_empty() {
+            return Appended::Paused;
+        }
         let answer = self.answers.lock().unwrap().pop().unwrap_or(Appended::Written);
         if answer == Appended::Written {
             self.packets.lock().unwrap().push(packet.bytes().to_vec());
         }
         answer
+    }
+
+    fn suspend(&mut self, at: Timestamp) {
+        self.suspended.lock().unwrap().push(at);
     }
 
     fn renegotiated(&mut self, _: &LegMedia) {}
@@ -297,6 +314,8 @@ impl<F: FnMut() + Send> Capture for With<F> {
         self.0();
         Appended::Written
     }
+
+    fn suspend(&mut self, _: Timestamp) {}
 
     fn renegotiated(&mut self, _: &LegMedia) {}
 

@@ -11,6 +11,8 @@ pub(super) enum Due {
     Frame,
     /// RTCP, and a look at whether the peer still sends.
     Report,
+    /// The tone of a recording: for both legs, set with the caller's.
+    Beep,
 }
 
 /// A timer that has gone off. Whether the leg that it was set for is still there is for its

@@ -1,10 +1,11 @@
-//! Ringback as the callers of a country know it (ITU-T E.180, supplement 2).
+//! Tones that are made and not recorded: ringback as the callers of a country know it (ITU-T E.180,
+//! supplement 2), the one for who waits, and the one of a recording.
 
 /// The rate that tones are made at, Hz.
 pub(super) const RATE: u32 = 8000;
 
-/// The level of each frequency: about -19 dBm0.
-const AMPLITUDE: f64 = 2600.0;
+/// The level of each frequency of ringback: about -19 dBm0.
+const RINGBACK: u16 = 2600;
 
 /// A tone and its rhythm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,15 +13,34 @@ pub(super) struct Cadence {
     frequencies: &'static [u16],
     /// Milliseconds of tone, of silence, of tone…
     rhythm: &'static [u16],
+    /// The peak of each frequency, of 16 bits.
+    amplitude: u16,
+    /// Milliseconds that a tone takes to come and to go.
+    fade: u16,
 }
+
+impl Cadence {
+    const fn ringback(frequencies: &'static [u16], rhythm: &'static [u16]) -> Self {
+        Self { frequencies, rhythm, amplitude: RINGBACK, fade: 0 }
+    }
+}
+
+/// For who waits for the other party: a soft tone that says no more than that the line is alive.
+/// About -32 dBm0, every four seconds.
+pub(super) const WAITING: Cadence =
+    Cadence { frequencies: &[425], rhythm: &[200, 3800], amplitude: 560, fade: 40 };
+
+/// The tone of a recording: about -20 dBm0.
+pub(super) const BEEP: Cadence =
+    Cadence { frequencies: &[1400], rhythm: &[200], amplitude: 2230, fade: 10 };
 
 /// The rhythms there are. The first is that of every country not named.
 pub(super) const CADENCES: [Cadence; 5] = [
-    Cadence { frequencies: &[425], rhythm: &[1000, 4000] },
-    Cadence { frequencies: &[440, 480], rhythm: &[2000, 4000] },
-    Cadence { frequencies: &[440], rhythm: &[1500, 3500] },
-    Cadence { frequencies: &[425], rhythm: &[1500, 3000] },
-    Cadence { frequencies: &[400, 450], rhythm: &[400, 200, 400, 2000] },
+    Cadence::ringback(&[425], &[1000, 4000]),
+    Cadence::ringback(&[440, 480], &[2000, 4000]),
+    Cadence::ringback(&[440], &[1500, 3500]),
+    Cadence::ringback(&[425], &[1500, 3000]),
+    Cadence::ringback(&[400, 450], &[400, 200, 400, 2000]),
 ];
 
 /// Which of [`CADENCES`] a locale's country uses.
@@ -54,7 +74,9 @@ impl Cadence {
                     let turn = std::f64::consts::TAU * f64::from(*hz) * n as f64;
                     (turn / f64::from(RATE)).sin()
                 });
-                (waves.sum::<f64>() * AMPLITUDE) as i16
+                let fade = usize::from(self.fade) * (RATE as usize / 1000);
+                let edge = (n.min(length - 1 - n) + 1) as f64 / (fade + 1) as f64;
+                (waves.sum::<f64>() * f64::from(self.amplitude) * edge.min(1.0)) as i16
             }));
         }
         out

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use super::bridge::{Bridge, Turn};
 use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
-use super::io::{Inbox, Left};
+use super::io::{BATCH, Inbox, LONGEST, Left};
 use super::leg::LegStream;
 use super::pace::Pace;
 use super::timers::Timers;
@@ -128,6 +128,7 @@ struct Shared {
     timers: Timers,
     tally: Tally,
     inbox: Inbox,
+    spaces: Box<[[u8; LONGEST]; BATCH]>,
     dice: u64,
     now: Instant,
 }
@@ -184,6 +185,7 @@ impl Worker {
             timers: Timers::default(),
             tally: Tally::default(),
             inbox: Inbox::new(config.io),
+            spaces: Box::new([[0; LONGEST]; BATCH]),
             dice: u64::from_ne_bytes(random()) | 1,
             now: clock::now(),
         };
@@ -434,6 +436,7 @@ impl Shared {
             tally: &mut self.tally,
             report: &self.report,
             inbox: &self.inbox,
+            spaces: self.spaces.as_mut_slice(),
             dice: (self.dice >> 32) as u32,
         }
     }

@@ -168,6 +168,7 @@ impl Phone {
             version: 1,
             codecs: self.identity.codecs.clone(),
             direction: Direction::SendRecv,
+            record: None,
         }
     }
 

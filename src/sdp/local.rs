@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::audio::{AudioLine, Meaning};
-use super::{SdpError, text};
+use super::{RecordState, SdpError, text};
 use crate::rtp::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
 
 /// Our side of one leg's session.
@@ -23,6 +23,8 @@ pub struct LocalDescription {
     pub codecs: Vec<Codec>,
     /// What we want to do with the stream.
     pub direction: Direction,
+    /// What becomes of the peer's stream, for a peer that wants to be told (RFC 7866).
+    pub record: Option<RecordState>,
 }
 
 /// A payload type that we put into a description of ours.
@@ -76,6 +78,9 @@ impl LocalDescription {
         let _ = write!(lines, "a=ptime:20\r\na={}\r\n", direction.as_str());
         if Some(self.rtcp_port) != self.rtp.port().checked_add(1) {
             let _ = write!(lines, "a=rtcp:{}\r\n", self.rtcp_port);
+        }
+        if let Some(record) = self.record {
+            let _ = write!(lines, "a=record:{}\r\n", record.as_str());
         }
         lines
     }

@@ -7,6 +7,7 @@ mod answer;
 mod audio;
 mod local;
 mod offer;
+mod record;
 #[cfg(test)]
 mod samples;
 mod text;
@@ -15,6 +16,7 @@ pub use answer::{Answer, answer, reanswer};
 pub use audio::Profile;
 pub use local::{LocalDescription, LocalOffer};
 pub use offer::Offer;
+pub use record::{RecordPreference, RecordState, record_preference};
 
 /// The largest description that is read, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;

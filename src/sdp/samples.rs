@@ -148,6 +148,7 @@ fn at(local: &str) -> LocalDescription {
         version: 1,
         codecs: Codec::ALL.to_vec(),
         direction: Direction::SendRecv,
+        record: None,
     }
 }
 

@@ -43,6 +43,7 @@ fn the_published_example_is_what_is_written() {
         start: at(0),
         end: at(2000),
         packets: 100,
+        masked: 0,
         gaps: Vec::new(),
         bytes: file.len() as u64,
         sha256: Digest::of(&file),

@@ -9,6 +9,7 @@ mod chunks;
 #[cfg(test)]
 mod example;
 pub mod format;
+mod mask;
 mod reader;
 mod recover;
 mod sink;

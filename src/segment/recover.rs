@@ -127,6 +127,7 @@ pub fn recover_truncated(
         start: read.start,
         end: read.end,
         packets: read.packets,
+        masked: 0,
         gaps: Vec::new(),
         bytes,
         sha256,

@@ -53,6 +53,8 @@ pub struct SegmentTail {
     pub end: Timestamp,
     /// How many packets are whole in its chunks.
     pub packets: u64,
+    /// How many of them hold silence in place of a key's tone.
+    pub masked: u64,
     /// What is not in it.
     pub gaps: Vec<Gap>,
 }

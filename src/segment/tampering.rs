@@ -44,6 +44,7 @@ fn manifest(bytes: &[u8], packets: u64) -> Manifest {
         start: at(0),
         end: at(20 * packets),
         packets,
+        masked: 0,
         gaps: Vec::new(),
         bytes: bytes.len() as u64,
         sha256: Digest::of(bytes),

@@ -102,6 +102,7 @@ pub(super) struct Tail {
     pub(super) whole: bool,
     pub(super) end: Timestamp,
     pub(super) packets: u64,
+    pub(super) masked: u64,
     pub(super) gaps: Vec<crate::segment::format::Gap>,
 }
 
@@ -144,8 +145,9 @@ impl SegmentSink for Memory {
     fn end(&mut self, head: &SegmentHead, tail: SegmentTail) {
         self.with(|contents| {
             let segment = contents.segment(head);
-            let SegmentTail { kept, last, end, packets, gaps } = tail;
-            segment.tail = Some(Tail { whole: last.is_some(), end, packets, gaps });
+            let SegmentTail { kept, last, end, packets, masked, gaps } = tail;
+            let whole = last.is_some();
+            segment.tail = Some(Tail { whole, end, packets, masked, gaps });
             for chunk in kept.into_iter().chain(last) {
                 segment.bytes.extend_from_slice(chunk.bytes());
             }

@@ -1,9 +1,10 @@
 //! The gate: a packet is written under a live grant, or not at all.
 
-use crate::consent::Grant;
+use crate::consent::{Grant, Standing};
 use crate::keys::DataKey;
 use crate::rtp::RtpPacket;
 use crate::segment::format::{Codecs, GapReason};
+use crate::segment::mask::Keys;
 use crate::segment::sink::SegmentSink;
 use crate::segment::stream::{Appended, Finished, StreamStart, StreamWriter};
 use crate::time::Timestamp;
@@ -15,6 +16,7 @@ use crate::time::Timestamp;
 /// the chunk in the making is zeroised and gone.
 pub struct SegmentWriter<S: SegmentSink> {
     grant: Grant,
+    keys: Keys,
     stream: StreamWriter<S>,
 }
 
@@ -23,15 +25,36 @@ impl<S: SegmentSink> SegmentWriter<S> {
     #[must_use]
     pub fn open(grant: Grant, key: DataKey, start: StreamStart, sink: S) -> Self {
         let stream = StreamWriter::new(grant.stream(), grant.evidence(), key, start, sink);
-        Self { grant, stream }
+        Self { grant, keys: Keys::default(), stream }
     }
 
-    /// Writes a packet, if the grant is alive at this moment.
+    /// Writes the tones of keys as they are received. Otherwise packets of G.711 that hold one are
+    /// written with silence in its place.
+    #[must_use]
+    pub fn keep_keys(self) -> Self {
+        Self { keys: Keys::Kept, ..self }
+    }
+
+    /// Writes a packet, if the grant is alive at this moment. While it is paused, packets make a
+    /// gap that ends with the first one after.
     pub fn append(&mut self, packet: &RtpPacket<'_>, arrival: Timestamp) -> Appended {
-        if self.grant.standing() != crate::consent::Standing::Live {
-            return Appended::Refused;
+        match self.grant.standing() {
+            Standing::Live => self.keys.append(&mut self.stream, packet, arrival),
+            Standing::Paused => {
+                self.keys.forget();
+                self.stream.pass_over(arrival)
+            }
+            Standing::Ended => Appended::Refused,
         }
-        self.stream.append(packet.bytes(), packet.payload_type(), arrival)
+    }
+
+    /// Stops writing with this moment, until the grant's lease says otherwise: see
+    /// [`Grant::suspend`].
+    pub fn suspend(&mut self, at: Timestamp) {
+        self.grant.suspend();
+        if self.grant.standing() == Standing::Paused {
+            self.stream.begin_pause(at);
+        }
     }
 
     /// Notes time without packets: a pause, a hold. It goes into the manifest of the segment that

@@ -252,6 +252,7 @@ impl Agent {
             ("notice", "\"notice-opt-in\""),
             ("locale", "\"en-US\""),
             ("answer_within", "\"2s\""),
+            ("retention", "\"90d\""),
         ];
         AgentBuilder {
             top: vec![],

@@ -56,11 +56,11 @@ impl EventPacket {
 impl WirePhone {
     /// Sends the INVITE and waits for its 200; nothing is acknowledged yet.
     pub fn dial(agent: SocketAddr, user: &str) -> Self {
-        Self::dial_with(agent, user, "")
+        Self::dial_with(agent, user, |_| String::new())
     }
 
-    /// The same with further headers, each ended by CRLF.
-    pub fn dial_with(agent: SocketAddr, user: &str, headers: &str) -> Self {
+    /// The same with further headers, each with its end of line; they may depend on the Call-ID.
+    pub fn dial_with(agent: SocketAddr, user: &str, headers: impl FnOnce(&str) -> String) -> Self {
         let any = (Ipv4Addr::LOCALHOST, 0);
         let sip = UdpSocket::bind(any).expect("a port");
         let rtp = UdpSocket::bind(any).expect("a port");
@@ -90,7 +90,7 @@ impl WirePhone {
              m=audio {} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n",
             this.rtp.local_addr().expect("bound").port()
         );
-        let headers = format!("{headers}Content-Type: application/sdp\r\n");
+        let headers = format!("Content-Type: application/sdp\r\n{}", headers(&this.call_id));
         let invite = this.request("INVITE", 1, &headers, &offer);
         this.say(&invite);
         let answer = this.hear_final();

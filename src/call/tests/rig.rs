@@ -14,9 +14,10 @@ use crate::call::message::{
     Transport,
 };
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
+use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
-    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
 use crate::consent::{Decision, DecisionNumber, MediaTransport, NoticePlayed, Prior};
 use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
@@ -72,6 +73,25 @@ impl Rig {
     pub(super) fn not_durable(&mut self, leg: Leg) -> &mut Self {
         let number = self.decided.get(&leg).copied().unwrap_or_default();
         self.feed(Input::NotDurable { leg, number })
+    }
+
+    /// Every decision that is to be made durable is; what comes of it is in `out`.
+    pub(super) fn durable(&mut self) -> &mut Self {
+        let decisions: Vec<Decision> = std::mem::take(&mut self.out)
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Commit(decision) => Some(decision),
+                _ => None,
+            })
+            .collect();
+        let mut out = Vec::new();
+        for decision in decisions {
+            let evidence = Digest::of(decision.facts().leg.to_string().as_bytes());
+            self.feed(Input::Durable(Receipt::assumed(decision, evidence)));
+            out.append(&mut self.out);
+        }
+        self.out = out;
+        self
     }
 
     /// Lets time pass up to the next deadline within `limit`, and ticks there.
@@ -223,11 +243,13 @@ pub(super) fn opt_in() -> Policy {
         controller: "Example GmbH".into(),
         gate: Gate::OptIn,
         fallback: Gate::OptIn,
+        on_file: ByLeg::default(),
         caller: Ask::OnCall,
         callee: Ask::Standing("agreement".into()),
         scope: Scope::All,
         notice: "notice-opt-in".into(),
         locale: [("*".to_owned(), "en-US".to_owned())].into(),
+        locale_header: ByLeg::default(),
         accept: '1',
         refuse: '2',
         withdraw: "*9".into(),
@@ -239,6 +261,7 @@ pub(super) fn opt_in() -> Policy {
         attempts: 2,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
+        acknowledge: None,
         on_withdrawal: OnWithdrawal::Erase,
         on_unavailable: OnUnavailable::Proceed,
         beep: None,
@@ -287,6 +310,7 @@ pub(super) fn side(tag: &str, port: u16) -> Side {
         rtp: ([127, 0, 0, 1], port).into(),
         rtcp: ([127, 0, 0, 1], port + 1).into(),
         locale: "en-US".into(),
+        record: None,
     }
 }
 

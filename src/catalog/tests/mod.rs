@@ -3,6 +3,7 @@
 mod commands;
 mod crash;
 mod decisions;
+mod do_not_record;
 mod full;
 mod life;
 mod outbox;

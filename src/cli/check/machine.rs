@@ -15,6 +15,7 @@ use crate::config::{Config, EXAMPLE_CONTROLLER, Host, Mode, NatsAuth, PortRange}
 use crate::consent::policy::Ask;
 use crate::control::{self, AskError, Command, Reply};
 use crate::ids::Leg;
+use crate::keys;
 use crate::media::PromptBook;
 
 /// How long a running agent may take to answer.
@@ -25,11 +26,12 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let running = data_folder(config, &mut findings);
     findings.push(writable("storage.url", &config.storage.recordings));
-    keys(config, &mut findings);
+    key_folder(config, &mut findings);
     ports(config, running, &mut findings);
     next_hops(config, &mut findings);
     nats(config, &mut findings);
     policies(config, &mut findings);
+    token_keys(config, &mut findings);
     prompts(config, &mut findings);
     findings
 }
@@ -85,7 +87,7 @@ fn free(path: &Path) -> String {
     format!(", {} GB free", bytes / 1_000_000_000)
 }
 
-fn keys(config: &Config, findings: &mut Vec<Finding>) {
+fn key_folder(config: &Config, findings: &mut Vec<Finding>) {
     let path = &config.keys.path;
     let what = "keys.path";
     let Ok(folder) = path.metadata() else {
@@ -284,6 +286,23 @@ fn prompts(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+fn token_keys(config: &Config, findings: &mut Vec<Finding>) {
+    for (policy, source) in &config.tokens {
+        let what = format!("policy.{policy}.token.keys");
+        findings.push(match source.rule(keys::read_secret) {
+            Ok(rule) => Finding::ok(what, format!("{} can be used", counted(rule.keys.len()))),
+            Err(why) => Finding::wrong(what, why.to_string()),
+        });
+    }
+}
+
+fn counted(keys: usize) -> String {
+    match keys {
+        1 => "one key".to_owned(),
+        n => format!("{n} keys"),
+    }
+}
+
 fn policies(config: &Config, findings: &mut Vec<Finding>) {
     for policy in config.policies.values() {
         let what = format!("policy.{}", policy.name);
@@ -293,8 +312,17 @@ fn policies(config: &Config, findings: &mut Vec<Finding>) {
                 format!("\"{EXAMPLE_CONTROLLER}\" is an example; name your own organisation"),
             ));
         }
-        if !config.routes.iter().any(|route| route.policy.name == policy.name) {
-            findings.push(Finding::note(what, "no route names it"));
+        let named = config.routes.iter().any(|route| route.policy.name == policy.name);
+        let matches = config.matching.iter().any(|matching| matching.policy.name == policy.name);
+        if !named && !matches {
+            findings.push(Finding::note(what, "no route names it, and it has no match"));
+        }
+        if policy.acknowledge.is_some() {
+            findings.push(Finding::note(
+                format!("policy.{}.acknowledge", policy.name),
+                "who refuses loses the call, although the basis is consent: have it on record \
+                 why there is no alternative",
+            ));
         }
     }
 }

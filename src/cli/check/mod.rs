@@ -2,6 +2,9 @@
 
 mod call;
 mod machine;
+mod values;
+
+pub(super) use values::peer;
 
 use serde::Serialize;
 

@@ -90,6 +90,28 @@ fn without_a_token_the_fallback_asks_and_one_that_cannot_ask_permits_nothing() {
 }
 
 #[test]
+fn without_a_token_an_agreement_on_file_stands_in_where_the_policy_names_one() {
+    let scratch = Scratch::new();
+    let on_file = ByLeg { caller: Some("contract-7".to_owned()), callee: None };
+    let policy = Policy { fallback: Gate::Standing, on_file, ..by_token() };
+    let rig = Rig::new(&scratch, policy.clone());
+    assert!(!rig.machine.asks(Leg::Caller));
+    let answer = Answer::Standing { agreement: "contract-7".to_owned() };
+    let mut rig = Rig::new(&scratch, policy.clone());
+    for leg in Leg::BOTH {
+        rig.present(leg);
+    }
+    assert!(rig.pending.iter().any(|d| d.facts().answer == answer));
+    rig.commit();
+    assert_eq!(rig.live(), Leg::BOTH);
+
+    let mut rig = Rig::knowing(&scratch, policy, [token(Stated::Refused), Prior::Nothing]);
+    rig.commit();
+    let why = Denial::Refused;
+    assert_eq!(rig.verdict, Some(Verdict::Unrecorded { why, then: OnRefusal::Continue }));
+}
+
+#[test]
 fn the_notice_counts_as_lost_beyond_the_policys_limit() {
     let scratch = Scratch::new();
     let strict = Policy {

@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Rec
 use crate::clock;
 use crate::consent::machine::{Input, Output, PartyFacts, PausedBy, Permission, Verdict};
 use crate::consent::policy::{
-    AcceptAgain, Ask, Basis, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
+    AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
 use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior, Standing};
 use crate::event::Origin;
@@ -122,7 +122,7 @@ impl<'a> Rig<'a> {
         for output in self.machine.handle(self.at, input) {
             match output {
                 Output::Play { leg, prompt, .. } => self.playing.push((leg, prompt)),
-                Output::Silence { .. } => {}
+                Output::Silence { .. } | Output::Farewell => {}
                 Output::Say { leg, prompt } => self.said.push((leg, prompt)),
                 Output::Release { leg } => self.released.push(leg),
                 Output::Over { recording } => self.over.push(recording),
@@ -210,7 +210,7 @@ impl<'a> Rig<'a> {
 }
 
 /// Opt-in for the caller, an agreement for the callee.
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         name: "default".to_owned(),
         basis: Basis::Consent,
@@ -218,11 +218,13 @@ fn policy() -> Policy {
         controller: "Test GmbH".to_owned(),
         gate: Gate::OptIn,
         fallback: Gate::OptIn,
+        on_file: ByLeg::default(),
         caller: Ask::OnCall,
         callee: Ask::Standing("agreement".to_owned()),
         scope: Scope::All,
         notice: "notice-opt-in".to_owned(),
         locale: BTreeMap::from([("*".to_owned(), "en-US".to_owned())]),
+        locale_header: ByLeg::default(),
         accept: '1',
         refuse: '2',
         withdraw: "*9".to_owned(),
@@ -234,6 +236,7 @@ fn policy() -> Policy {
         attempts: 2,
         answer_within: Duration::from_secs(8),
         on_refusal: OnRefusal::Continue,
+        acknowledge: None,
         on_withdrawal: OnWithdrawal::Erase,
         on_unavailable: OnUnavailable::Proceed,
         beep: None,

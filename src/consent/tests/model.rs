@@ -158,7 +158,10 @@ impl World {
                 Output::Say { leg, .. } => {
                     self.hold(self.present.contains(&leg), "words for who is not there");
                 }
-                Output::Release { .. } | Output::Paused { .. } | Output::Resumed { .. } => {}
+                Output::Release { .. }
+                | Output::Paused { .. }
+                | Output::Resumed { .. }
+                | Output::Farewell => {}
             }
         }
         self.look();
@@ -215,7 +218,7 @@ impl World {
                     acts.push(Act::Heard(leg));
                 }
             }
-            if here && !gone && self.left.presses > 0 && self.told.is_empty() {
+            if here && !gone && self.left.presses > 0 && self.told.len() < 2 {
                 acts.push(Act::Press(leg, Keys::Accept));
                 acts.push(Act::Press(leg, Keys::Refuse));
                 acts.push(Act::Press(leg, Keys::Withdraw));

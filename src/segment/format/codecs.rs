@@ -94,6 +94,7 @@ mod tests {
             version: 1,
             codecs: Codec::ALL.to_vec(),
             direction: Direction::SendRecv,
+            record: None,
         };
         let offer = crate::sdp::LocalOffer::new(local, true).to_sdp();
         let offered = Codecs::offered();

@@ -115,6 +115,17 @@ impl SegmentEncoder {
         Ok(Some(chunk))
     }
 
+    /// Overwrites what the last packet carries, so far as it is not in a finished chunk: `length`
+    /// bytes, which end `behind` bytes before the packet does.
+    pub(in crate::segment) fn silence_last(&mut self, length: usize, behind: usize, silence: u8) {
+        // A packet that began in the chunk before has less of itself here than its length says.
+        let end = self.buffer.bytes().len().saturating_sub(behind).max(self.text);
+        let start = end.saturating_sub(length).max(self.text);
+        if self.ending_here > 0 {
+            self.buffer.bytes_mut().get_mut(start..end).unwrap_or_default().fill(silence);
+        }
+    }
+
     /// Closes the segment.
     pub(in crate::segment) fn finish(mut self) -> Result<Chunk, SegmentFull> {
         self.close(Place::Last)?;

@@ -31,6 +31,10 @@ pub struct Manifest {
     pub end: Timestamp,
     /// How many packets are in it.
     pub packets: u64,
+    /// How many of them hold silence in place of what was received, because that was the tone of
+    /// a key. Written where there are any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub masked: u64,
     /// What is not in it, and why.
     pub gaps: Vec<Gap>,
     /// The file's length in bytes.
@@ -71,6 +75,10 @@ impl Manifest {
     pub fn with_signature(self, signature: Signature) -> SignedManifest {
         SignedManifest { manifest: self, signature }
     }
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The manifest's format and its version.
@@ -212,6 +220,7 @@ mod tests {
             start: at("2026-11-21T10:00:00Z"),
             end: at("2026-11-21T10:01:00Z"),
             packets: 3000,
+            masked: 0,
             gaps: vec![Gap {
                 reason: GapReason::Paused,
                 from: at("2026-11-21T10:00:10Z"),

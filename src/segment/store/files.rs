@@ -58,6 +58,7 @@ pub(super) fn open_recording(
 pub(super) struct Ended {
     pub(super) end: Timestamp,
     pub(super) packets: u64,
+    pub(super) masked: u64,
     pub(super) gaps: Vec<Gap>,
     pub(super) state: SegmentState,
 }
@@ -122,6 +123,7 @@ impl SegmentFile {
             start,
             end: ended.end,
             packets: ended.packets,
+            masked: ended.masked,
             gaps: ended.gaps,
             bytes: self.bytes,
             sha256: Digest(self.hash.finalize().into()),

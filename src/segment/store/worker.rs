@@ -205,8 +205,8 @@ impl Worker {
         let name = file.head.name;
         let recording = self.recordings.entry(name.stream.recording).or_default();
         let state = if whole { SegmentState::Sealed } else { SegmentState::Truncated };
-        let SegmentTail { end, packets, gaps, .. } = tail;
-        let ended = Ended { end, packets, gaps, state };
+        let SegmentTail { end, packets, masked, gaps, .. } = tail;
+        let ended = Ended { end, packets, masked, gaps, state };
         match file.seal(ended, recording.head.digest(), &self.signing) {
             Ok(manifest) => {
                 let digest = manifest.digest();

@@ -1,0 +1,210 @@
+//! Offers of ours within an established dialog (RFC 3264, 8): another codec, or word of what becomes
+//! of the peer's stream (RFC 7866).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::call::caller::ALLOW;
+use crate::call::leg::{Aim, Established, Indicated, Offering};
+use crate::call::machine::{Call, Cause, Output, Phase};
+use crate::call::media::MediaCommand;
+use crate::call::message::{Answered, ClientTxn, Method};
+use crate::call::negotiate;
+use crate::consent::Standing;
+use crate::consent::machine::{Input, Order};
+use crate::ids::Leg;
+use crate::rtp::Codec;
+use crate::sdp::{self, RecordPreference, RecordState};
+use crate::time::Moment;
+
+/// How often an offer is made that meets one of the peer's.
+const OFFERS: u8 = 4;
+
+/// The pause after that. The Call-ID is the caller's, so it is theirs to wait longer (RFC 3261,
+/// 14.1: 0 to 2 s for us).
+const GLARE_PAUSE: Duration = Duration::from_millis(700);
+
+impl Call {
+    /// The callee speaks another codec than the caller was answered with: it is to be offered to
+    /// the caller, whose INVITE named it too.
+    pub(super) fn want_codec(&mut self, codec: Codec) {
+        if let Some(established) = self.established(Leg::Caller) {
+            let aim = Aim::Codec(codec);
+            established.offering = Offering::Wanted { aim, not_before: None, tries: 0 };
+        }
+    }
+
+    /// Peers that ask for it are told when the recording of their stream begins, pauses or ends.
+    pub(super) fn indicate(&mut self, out: &mut Vec<Output>) {
+        for leg in Leg::BOTH {
+            let Some(state) = self.to_indicate(leg) else { continue };
+            let Some(established) = self.established(leg) else { continue };
+            let free = matches!(established.offering, Offering::None | Offering::Answered { .. });
+            if free && established.indicated != Indicated::State(state) {
+                let aim = Aim::Indication;
+                established.offering = Offering::Wanted { aim, not_before: None, tries: 0 };
+                self.send_offer(leg, out);
+            }
+        }
+    }
+
+    /// What a leg's description says of recording; `None` for a peer that does not ask.
+    pub(super) fn to_indicate(&mut self, leg: Leg) -> Option<RecordState> {
+        let state = self.record_state(leg);
+        self.established(leg)?.indicated.state().map(|_| state)
+    }
+
+    pub(super) fn record_state(&self, leg: Leg) -> RecordState {
+        match self.permission.standing(leg) {
+            Standing::Live => RecordState::On,
+            Standing::Paused => RecordState::Paused,
+            Standing::Ended => RecordState::Off,
+        }
+    }
+
+    /// What a peer's description says that it would like: not to be recorded is an objection, at
+    /// any time; to be recorded is no permission.
+    pub(super) fn prefer(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        description: &Bytes,
+        out: &mut Vec<Output>,
+    ) {
+        match sdp::record_preference(description) {
+            Some(RecordPreference::Off) => self.permit(at, Input::Preferred { leg }, out),
+            Some(RecordPreference::Pause) if self.policy.pause_by.contains(&leg) => {
+                let order = Order::Pause;
+                self.permit(at, Input::Command { order, id: "recordpref".to_owned() }, out);
+            }
+            Some(RecordPreference::Pause | RecordPreference::On) | None => {}
+        }
+    }
+
+    /// Makes the offer that is wanted, if its time has come.
+    pub(super) fn offer(&mut self, at: Moment, leg: Leg, out: &mut Vec<Output>) {
+        let due = self.established(leg).is_some_and(|established| match established.offering {
+            Offering::Wanted { not_before, .. } => not_before.is_none_or(|time| time <= at.instant),
+            _ => false,
+        });
+        if due {
+            self.send_offer(leg, out);
+        }
+    }
+
+    /// Sends the offer that is wanted, once the peer has acknowledged our answer.
+    fn send_offer(&mut self, leg: Leg, out: &mut Vec<Output>) {
+        let (txn, record) = (self.next_txn(), self.to_indicate(leg));
+        if self.phase == Phase::Over {
+            return;
+        }
+        let Some(established) = self.established(leg) else { return };
+        let Offering::Wanted { aim, tries, .. } = established.offering else { return };
+        let agreed = established.session.media().map(|media| media.codec);
+        let (Some(agreed), None) = (agreed, &established.unacknowledged) else { return };
+        let codec = match aim {
+            Aim::Codec(codec) => codec,
+            Aim::Indication => agreed,
+        };
+        if let Some(state) = record {
+            established.indicated = Indicated::State(state);
+        }
+        let session = negotiate::offer_again(&established.session, codec, record);
+        let mut request = established.dialog.request(Method::Invite);
+        request.headers.push("Allow", ALLOW);
+        request.headers.push("Content-Type", "application/sdp");
+        request.body = session.description();
+        let session = Box::new(session);
+        established.offering = Offering::Sent { txn, aim, session, tries: tries + 1 };
+        out.push(Output::Send { txn, request });
+    }
+
+    /// On which leg a re-INVITE of ours has this transaction.
+    pub(super) fn offered_on(&mut self, txn: ClientTxn) -> Option<Leg> {
+        let offered = |established: &mut Established| established.offered_by(txn);
+        Leg::BOTH.into_iter().find(|leg| self.established(*leg).is_some_and(offered))
+    }
+
+    /// A re-INVITE of ours will not be answered.
+    pub(super) fn offer_unanswered(&mut self, at: Moment, leg: Leg, out: &mut Vec<Output>) {
+        let Some(established) = self.established(leg) else { return };
+        let offering = std::mem::replace(&mut established.offering, Offering::None);
+        if matches!(offering, Offering::Sent { aim: Aim::Codec(_), .. }) {
+            self.end(at, Cause::NoCommonCodec, out);
+        }
+    }
+
+    /// The answer to a re-INVITE of ours.
+    pub(super) fn on_offer_answer(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) {
+        if response.status < 200 {
+            return;
+        }
+        let Some(established) = self.established(leg) else { return };
+        if response.status < 300 {
+            out.push(Output::Ack(established.dialog.ack(response.cseq)));
+        }
+        let offering = std::mem::replace(&mut established.offering, Offering::None);
+        let Offering::Sent { txn, aim, session, tries } = offering else {
+            established.offering = offering;
+            return;
+        };
+        match (response.status, aim) {
+            (200..=299, _) => established.offering = Offering::Answered { txn },
+            // Both sides offered at once: theirs goes first (RFC 3261, 14.1).
+            (491, _) if tries < OFFERS => {
+                let not_before = Some(at.instant + GLARE_PAUSE);
+                established.offering = Offering::Wanted { aim, not_before, tries };
+                return;
+            }
+            (_, Aim::Codec(_)) => return self.end(at, Cause::NoCommonCodec, out),
+            // The session stays as it was (RFC 3261, 14.1), and the peer knows no more than before.
+            (_, Aim::Indication) => return,
+        }
+        let Ok(session) = negotiate::accept(&session, &response.body) else {
+            match aim {
+                Aim::Codec(_) => self.end(at, Cause::NoCommonCodec, out),
+                Aim::Indication => {}
+            }
+            return;
+        };
+        established.dialog.refresh_target(response.contact.as_ref());
+        let Some(media) = session.media().cloned() else { return };
+        let changed = established.session.media() != Some(&media);
+        established.session = session;
+        let codec = media.codec;
+        if changed {
+            out.push(Output::Media(MediaCommand::Connect { leg, media }));
+        }
+        if matches!(aim, Aim::Codec(_)) {
+            self.bridge(codec, out);
+        }
+        self.prefer(at, leg, &response.body, out);
+        // What has changed meanwhile.
+        self.indicate(out);
+    }
+
+    /// Takes the answer to a re-INVITE of ours that a BYE has overtaken; `false` for any other.
+    pub(super) fn on_overtaken(
+        &mut self,
+        txn: ClientTxn,
+        response: &Answered,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Some(overtaken) = self.overtaken.take_if(|overtaken| overtaken.txn == txn) else {
+            return false;
+        };
+        match response.status {
+            ..=199 => self.overtaken = Some(overtaken),
+            200..=299 => out.push(Output::Ack(overtaken.dialog.ack(response.cseq))),
+            _ => {}
+        }
+        true
+    }
+}
