@@ -210,6 +210,15 @@ impl Desk {
         })
     }
 
+    /// The number of the last command that the server has stored.
+    fn last_kept(&self) -> u64 {
+        self.runtime.block_on(async {
+            let jetstream = async_nats::jetstream::new(self.client.clone());
+            let mut stream = jetstream.get_stream("ASSENT_COMMANDS").await.unwrap();
+            stream.info().await.unwrap().state.last_sequence
+        })
+    }
+
     fn ask(&self, verb: &str, body: &Value) -> Value {
         let mut answers = self.send(verb, body);
         self.answer(&mut answers)
@@ -321,11 +330,13 @@ fn a_command_that_was_kept_is_carried_out_once() {
     nats.restart();
     // Before the agent is back, or after: it hears of it either way.
     let pause = json!({ "id": Uuid::now_v7(), "call": call });
-    drop(Desk::at(&nats).send("pause", &pause));
+    let desk = Desk::at(&nats);
+    let last = desk.last_kept();
+    drop(desk.send("pause", &pause));
+    wait_for(SOON, "the server has stored it", || desk.last_kept() > last);
     nats.kill();
     nats.restart();
     wait_audit(&agent, &["pause", "nats", "done", "-"]);
-    // And in between another way: the same command, which the agent knows.
     let resume = json!({ "id": Uuid::now_v7(), "call": call });
     let desk = Desk::at(&nats);
     drop(desk.send("resume", &resume));
@@ -342,6 +353,11 @@ fn a_command_that_was_kept_is_carried_out_once() {
     for what in ["recording.paused", "recording.resumed"] {
         assert_eq!(events(&agent, what).len(), 1, "{what}");
     }
+    let id = ledger::recordings_of(&agent, "+49301")[0]["id"].as_str().unwrap().to_owned();
+    let shown = agent.json(&["show", &id]).pop().unwrap();
+    let gaps = shown["gaps"].as_array().unwrap();
+    assert!(gaps.iter().any(|gap| gap["reason"] == "paused"), "{shown}");
+    ledger::proven(&agent);
 }
 
 /// Waits until an agent listens after it was away.

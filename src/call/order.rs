@@ -13,7 +13,7 @@ use crate::time::{Moment, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recorded {
-    /// Somebody is asked, or an answer is on its way to the disk.
+    /// Somebody is asked, or their agreement is on its way to the disk.
     Asking,
     /// Somebody's voice is written.
     Recording,
@@ -90,7 +90,7 @@ impl Call {
             return Recorded::Unrecorded;
         }
         let unsettled = permission.settled().is_none();
-        let asking = unsettled || Leg::BOTH.iter().any(|leg| permission.is_asking(*leg));
+        let asking = unsettled || Leg::BOTH.iter().any(|leg| permission.is_open(*leg));
         if permission.is_writing() {
             Recorded::Recording
         } else if permission.is_recording() {
@@ -147,7 +147,7 @@ impl Call {
             let carried = Err(Declined::NoSuchParty);
             return Ordered { outputs: Vec::new(), carried, recording, decision: None };
         }
-        let asked = self.permission.is_asking(leg);
+        let asked = self.permission.is_open(leg);
         let outputs = self.handle(at, Input::Command { order: Order::Withdraw(leg), id });
         let decision = outputs.iter().find_map(|output| match output {
             Output::Commit(decision) if decision.facts().leg == leg => Some(decision.number()),
