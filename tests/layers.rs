@@ -25,7 +25,7 @@ const PURE: [&str; 11] = [
 /// Keeps.
 const STORAGE: [&str; 3] = ["keys", "segment", "catalog"];
 /// Touches the world.
-const EDGES: [&str; 7] = ["sip", "media", "bus", "export", "http", "control", "phone"];
+const EDGES: [&str; 8] = ["sip", "media", "bus", "erasure", "export", "http", "control", "phone"];
 /// Join the edges.
 const ABOVE: [&str; 2] = ["agent", "cli"];
 

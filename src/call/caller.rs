@@ -209,7 +209,7 @@ impl Call {
         request: &Incoming,
         out: &mut Vec<Output>,
     ) {
-        let told = self.to_indicate(leg);
+        let told = self.indication_of(leg);
         let Some(established) = self.established(leg) else { return };
         let invite = request.method == Method::Invite;
         if established.is_offering() {
