@@ -82,7 +82,9 @@ fn an_administrator_pauses_resumes_and_withdraws() {
     assert!(listed["since"].is_string() && !listed.to_string().contains("49301"), "{listed}");
 
     let (code, done, _) = run(&agent, &["pause", "last", "--reason", "card number 4930123456"]);
-    let paused = json!({ "call": call, "recording": first, "state": "paused", "changed": true });
+    let paused = json!({
+        "ok": true, "call": call, "recording": first, "state": "paused", "changed": true
+    });
     assert_eq!((code, &done), (Some(0), &paused));
     // Nothing is written that was said after the answer came.
     talks_on(&talker);
@@ -166,6 +168,26 @@ fn an_administrator_pauses_resumes_and_withdraws() {
     assert!(agent.stop().success());
     assert_eq!(run(&agent, &["pause", &call]).0, Some(69));
     ledger::proven(&agent);
+}
+
+#[test]
+fn a_withdrawal_that_is_not_on_the_disk_is_not_said_to_be_done() {
+    let agent = Agent::builder().start();
+    let (talker, call, _) = recorded(&agent, "+49301");
+    let db = rusqlite::Connection::open(agent.data().join("catalog.db")).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (code, refused, said) = run(&agent, &["withdraw", &call, "--party", "caller"]);
+    assert_eq!((code, &refused["code"]), (Some(1), &json!("not-stored")));
+    assert!(said.contains("nothing more of the party is written"), "{said}");
+    assert_eq!(agent.json(&["status", "--calls"])[0]["state"], "unrecorded");
+    let before = written(&agent);
+    talks_on(&talker);
+    assert_eq!(written(&agent), before, "which is true");
+    db.execute_batch("ROLLBACK").unwrap();
+    wait_audit(&agent, &["withdraw", "socket", "refused", "not-stored"]);
+    wait_until(SOON, "it is stored once it can be", || {
+        events(&agent, "permission.withdrawn").pop()
+    });
 }
 
 /// Who gives commands over NATS.

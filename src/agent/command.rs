@@ -191,7 +191,9 @@ fn about(body: &Map<String, Value>) -> Result<About, Refusal> {
     let mut named = named.into_iter().flatten();
     match (named.next(), named.next()) {
         (Some(about), None) => Ok(about),
-        _ => Err(malformed("name one of \"call\" and \"recording\": a UUID")),
+        _ => Err(malformed(
+            "name one of \"call\", \"recording\" and \"about\" (either of the two): a UUID",
+        )),
     }
 }
 

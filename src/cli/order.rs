@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
 use serde_json::{Map, json};
 use uuid::Uuid;
 
@@ -99,7 +100,7 @@ pub(super) fn pause(
     let done = give("pause", &arguments.about, None, context, output)?;
     let (recording, call) = (named(&done), done.call);
     let said = match (output.is_json(), done.changed) {
-        (true, _) => output.value(&done),
+        (true, _) => output.value(&Printed { ok: true, done: &done }),
         (_, true) => output.line(format!("Recording {recording} of call {call} is paused.")),
         (_, false) => output.line(format!("Recording {recording} was paused already.")),
     };
@@ -114,7 +115,7 @@ pub(super) fn resume(
     let done = give("resume", &arguments.about, None, context, output)?;
     let (recording, call) = (named(&done), done.call);
     let said = match (output.is_json(), done.changed) {
-        (true, _) => output.value(&done),
+        (true, _) => output.value(&Printed { ok: true, done: &done }),
         (_, true) => output.line(format!("Recording {recording} of call {call} goes on.")),
         (_, false) => output.line(format!("Recording {recording} was not paused; it goes on.")),
     };
@@ -129,7 +130,7 @@ pub(super) fn withdraw(
     let party = arguments.party;
     let done = give("withdraw", &arguments.about, Some(party), context, output)?;
     if output.is_json() {
-        return Ok(output.value(&done)?);
+        return Ok(output.value(&Printed { ok: true, done: &done })?);
     }
     let call = done.call;
     output.line(match (done.changed, done.recording) {
@@ -143,6 +144,14 @@ pub(super) fn withdraw(
         output.line(format!("The {} is still recorded.", party.other()))?;
     }
     Ok(())
+}
+
+/// An answer as it comes over NATS.
+#[derive(Serialize)]
+struct Printed<'a> {
+    ok: bool,
+    #[serde(flatten)]
+    done: &'a OrderDone,
 }
 
 fn named(done: &OrderDone) -> String {
