@@ -31,7 +31,7 @@ const ABOVE: [&str; 2] = ["agent", "cli"];
 
 /// The one exception: a grant is made of the proof that its evidence is durable, so permission
 /// may name that proof, and nothing else of the catalog.
-const RECEIPT: (&str, [&str; 3]) = ("catalog::Receipt", ["grant", "machine", "party"]);
+const RECEIPT: (&str, [&str; 3]) = ("catalog::Receipt", ["grant", "message", "party"]);
 /// The call machine only hands it through.
 const RECEIPT_IS_PASSED_BY: [&str; 1] = ["src/call/machine.rs"];
 
