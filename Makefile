@@ -47,7 +47,7 @@ soak: build-tools test-tools
 # Hours for all of them: SHARD=0/8 does an eighth, FILES=src/consent/party.rs one file.
 # docs/proof.md lists those that live, and why.
 MUTANTS := target/test-tools/cargo-mutants
-FILES   ?= src/consent/*.rs
+FILES   ?= src/consent/**/*.rs
 SHARD   ?= 0/1
 
 mutants: build-tools $(MUTANTS)/bin/cargo-mutants

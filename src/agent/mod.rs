@@ -8,8 +8,11 @@
 //! ```
 
 mod admit;
+mod answers;
 mod bus;
 mod chain;
+mod clerk;
+mod command;
 mod core;
 mod counters;
 mod fault;
