@@ -14,6 +14,7 @@ pub mod codec;
 pub mod config;
 pub mod consent;
 pub mod control;
+pub mod erasure;
 pub mod event;
 pub mod export;
 pub mod http;

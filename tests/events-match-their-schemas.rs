@@ -305,10 +305,49 @@ fn other_events() -> Vec<Draft> {
     drafts
 }
 
+fn erasure_events() -> Vec<Draft> {
+    let erasure = Erasure {
+        call: CALL,
+        recording: RECORDING,
+        scope: ErasureScope::Stream,
+        stream: StreamIndex(0),
+        reason: ErasureReason::Withdrawal,
+        evidence: EvidenceId(Uuid::from_u128(3)),
+        evidence_digest: Digest::of(b"evidence"),
+    };
+    let mut drafts = vec![
+        Draft::new(ErasureRequested { erasure }),
+        Draft::new(ErasureCompleted {
+            erasure,
+            steps: ErasureStep::Verified.and_before(),
+            requested: AT,
+            completed: AT,
+        }),
+        Draft::new(RecordingErased {
+            call: CALL,
+            recording: RECORDING,
+            at: AT,
+            reason: ErasureReason::Withdrawal,
+            streams: vec![StreamIndex(0), StreamIndex(1)],
+        }),
+    ];
+    for failed in ErasureStep::ALL {
+        let (steps, error) = (failed.and_before(), "permission denied".into());
+        drafts.push(Draft::new(ErasureFailed { erasure, steps, failed, error }));
+    }
+    drafts
+}
+
 /// At least one of each kind, and each value of each enumeration.
 fn finished() -> Vec<FinishedEvent> {
-    let drafts =
-        [call_events(), notice_events(), permission_events(), recording_events(), other_events()];
+    let drafts = [
+        call_events(),
+        notice_events(),
+        permission_events(),
+        recording_events(),
+        erasure_events(),
+        other_events(),
+    ];
     let id = |nth: u128| EventId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + nth));
     (1..)
         .zip(drafts.into_iter().flatten())
@@ -479,6 +518,8 @@ fn events_about_the_same_thing_name_the_same_uuid_and_others_do_not() {
     assert_eq!(about(Kind::PartyJoined), about(Kind::PartyLeft));
     assert_eq!(about(Kind::NoticeStarted), about(Kind::NoticeInterrupted));
     assert_eq!(about(Kind::PermissionGranted), about(Kind::PermissionWithdrawn));
+    assert_eq!(about(Kind::ErasureRequested), about(Kind::ErasureCompleted));
+    assert_eq!(about(Kind::RecordingErased), RECORDING.0);
     assert_eq!(about(Kind::AgentReady), about(Kind::AgentStopped));
     let different: BTreeSet<Uuid> = [
         Kind::CallStarted,

@@ -25,13 +25,13 @@ const PURE: [&str; 11] = [
 /// Keeps.
 const STORAGE: [&str; 3] = ["keys", "segment", "catalog"];
 /// Touches the world.
-const EDGES: [&str; 7] = ["sip", "media", "bus", "export", "http", "control", "phone"];
+const EDGES: [&str; 8] = ["sip", "media", "bus", "erasure", "export", "http", "control", "phone"];
 /// Join the edges.
 const ABOVE: [&str; 2] = ["agent", "cli"];
 
 /// The one exception: a grant is made of the proof that its evidence is durable, so permission
 /// may name that proof, and nothing else of the catalog.
-const RECEIPT: (&str, [&str; 3]) = ("catalog::Receipt", ["grant", "machine", "party"]);
+const RECEIPT: (&str, [&str; 3]) = ("catalog::Receipt", ["grant", "message", "party"]);
 /// The call machine only hands it through.
 const RECEIPT_IS_PASSED_BY: [&str; 1] = ["src/call/machine.rs"];
 

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assent::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Receipt, Settings};
+use assent::catalog::{
+    Catalog, DecisionEntry, Erase, NewRecording, Permitted, QUEUE, Receipt, Settings,
+};
 use assent::clock;
 use assent::consent::machine::{Input, Output, PartyFacts, Permission};
 use assent::consent::policy::{
@@ -68,6 +70,7 @@ pub(crate) fn entry(decision: Decision, n: u64) -> DecisionEntry {
         decision,
         number: Some(number(n)),
         permitted: Some(Permitted { recording, key, codecs: "{}".to_owned() }),
+        erase: Erase::Nothing,
         events: Vec::new(),
     }
 }

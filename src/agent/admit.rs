@@ -274,7 +274,7 @@ impl Core {
         })
     }
 
-    fn party(&self, leg: Leg, number: PartyNumber) -> Party {
+    pub(super) fn party(&self, leg: Leg, number: PartyNumber) -> Party {
         let party_ref = self.reference.party_ref(number.expose());
         Party { leg, party_ref, number }
     }

@@ -12,8 +12,8 @@ use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::keeper::{Decided, Keeper, Permits};
 use crate::agent::prior::PriorBook;
-use crate::agent::scribe::Scribe;
-use crate::agent::tell::Known;
+use crate::agent::scribe::{Scribe, Told};
+use crate::agent::tell::{Known, Party};
 use crate::call::machine::{Call, Fact, Input, Output, Phase};
 use crate::call::message::{Incoming, Method, Response, ServerTxn};
 use crate::call::passing::CALL_HEADER;
@@ -26,6 +26,7 @@ use crate::keys::ReferenceKey;
 use crate::media::{Media, MediaReport, PromptBook};
 use crate::segment::StoreReport;
 use crate::sip::{Sip, SipEvent};
+use crate::time::Timestamp;
 
 /// How many client transactions a call may use: the step between calls' first numbers.
 const TXNS_A_CALL: u64 = 1 << 16;
@@ -126,6 +127,16 @@ impl Table {
     /// Whether a call of this identifier is in progress.
     fn has(&self, call: CallId) -> bool {
         self.calls.contains_key(&call)
+    }
+
+    /// A call in progress.
+    pub(super) fn call(&self, call: CallId) -> Option<&Call> {
+        self.calls.get(&call).map(|live| &live.call)
+    }
+
+    /// Puts another party in the place of the one on their leg, and says what is to be told of it.
+    pub(super) fn replace(&mut self, call: CallId, at: Timestamp, party: Party) -> Option<Told> {
+        self.calls.get_mut(&call).map(|live| live.known.replace(at, party))
     }
 
     /// The number of the first client transaction of the next call.
@@ -296,7 +307,7 @@ impl Core {
         self.carry_out(id, outputs);
     }
 
-    fn feed(&mut self, id: CallId, input: Input) {
+    pub(super) fn feed(&mut self, id: CallId, input: Input) {
         let Some(live) = self.table.calls.get_mut(&id) else { return };
         let outputs = live.call.handle(clock::moment(), input);
         self.carry_out(id, outputs);
@@ -319,6 +330,7 @@ impl Core {
                         self.media.record(id, leg, writer);
                     }
                 }
+                Output::Identify { leg, number } => self.identify(id, leg, number),
                 Output::Release { leg } => self.media.stop_recording(id, leg),
                 Output::EndRecording { recording } => self.keeper.over(recording),
                 Output::Tell(fact) => self.tell(id, &fact),

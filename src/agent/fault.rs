@@ -101,7 +101,7 @@ mod tests {
             let config = MediaConfig { threads: 1, ..MediaConfig::default() };
             Self {
                 core: tokio::spawn(std::future::pending()),
-                scribe: Scribe::start(catalog.clone(), |_, _| {}),
+                scribe: Scribe::start(catalog.clone(), |_, _| {}, || {}),
                 media: Media::start(config, prompts, |_, _| {}).unwrap(),
                 store: SegmentStore::start(&recordings, signing, options, drop).unwrap(),
                 catalog,

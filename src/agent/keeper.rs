@@ -15,10 +15,11 @@ use crate::agent::counters::Counters;
 use crate::agent::keeping::{Keeping, Stream, Writing, gaps_of, sealed_event};
 use crate::agent::scribe::{Scribe, Told};
 use crate::agent::tell::Known;
-use crate::catalog::{Change, CommitError, DecisionEntry, Permitted};
+use crate::catalog::{Change, CommitError, DecisionEntry, Erase, Permitted};
 use crate::clock;
-use crate::consent::policy::Policy;
-use crate::consent::{Decision, DecisionNumber, Grant};
+use crate::consent::policy::{OnWithdrawal, Policy};
+use crate::consent::{Decision, DecisionFacts, DecisionNumber, Grant, Outcome};
+use crate::erasure::Eraser;
 use crate::event::{
     BlockReason, Draft, FailReason, GapReason, GapSpan, RecordingBlocked, RecordingFailed,
     SealResult, Word,
@@ -42,6 +43,7 @@ pub(super) struct Keeper {
     store: Arc<SegmentStore>,
     keys: Arc<dyn KeyStore>,
     scribe: Scribe,
+    eraser: Eraser,
     counters: Arc<Counters>,
     segment: Duration,
     calls: HashMap<CallId, Expected>,
@@ -59,17 +61,28 @@ impl Keeper {
         store: Arc<SegmentStore>,
         keys: Arc<dyn KeyStore>,
         scribe: Scribe,
+        eraser: Eraser,
         counters: Arc<Counters>,
         segment: Duration,
     ) -> Self {
         let (keeping, calls) = (HashMap::new(), HashMap::new());
-        Self { store, keys, scribe, counters, segment, calls, keeping }
+        Self { store, keys, scribe, eraser, counters, segment, calls, keeping }
     }
 
     /// A call has arrived that may be recorded.
     pub(super) fn expect(&mut self, known: &Known, policy: &Arc<Policy>) {
         let parties = known.parties.iter().map(|party| (party.leg, party.party_ref)).collect();
         self.calls.insert(known.call, Expected { policy: Arc::clone(policy), parties });
+    }
+
+    /// Somebody else is on a leg of a call: recordings that begin from now on are of them.
+    pub(super) fn replaced(&mut self, call: CallId, leg: Leg, party: PartyRef) {
+        let Some(expected) = self.calls.get_mut(&call) else { return };
+        for (known, of) in &mut expected.parties {
+            if *known == leg {
+                *of = party;
+            }
+        }
     }
 
     /// Sends a decision to the disk. The answer reaches the core as [`Inward::Decided`].
@@ -95,7 +108,8 @@ impl Keeper {
             }
         };
         tracing::info!(%call, %leg, ?outcome, "decided");
-        let entry = DecisionEntry { decision, number, permitted, events: Vec::new() };
+        let erase = self.erase(decision.facts());
+        let entry = DecisionEntry { decision, number, permitted, erase, events: Vec::new() };
         let receipt = self.scribe.decide(entry);
         tokio::spawn(async move {
             match tokio::time::timeout(DURABLE_WITHIN, receipt).await {
@@ -143,6 +157,23 @@ impl Keeper {
         Ok(Some(keeping.new_key(facts.leg, media, &*self.keys)?))
     }
 
+    /// What a decision does to what was recorded of its party. What is destroyed is neither told of
+    /// any more, nor written: its keys go at once.
+    fn erase(&mut self, facts: &DecisionFacts) -> Erase {
+        let policy = match self.keeping.get(&facts.recording) {
+            Some(keeping) => Some(&keeping.policy),
+            None => self.calls.get(&facts.call).map(|expected| &expected.policy),
+        };
+        let erases = policy.is_some_and(|policy| policy.on_withdrawal == OnWithdrawal::Erase);
+        if !erases || !matches!(facts.outcome, Outcome::Withdrawn | Outcome::Objected) {
+            return Erase::Nothing;
+        }
+        for keeping in self.keeping.values_mut().filter(|keeping| keeping.call == facts.call) {
+            keeping.erase(facts.leg, facts.party_ref);
+        }
+        Erase::Party
+    }
+
     /// A decision has come back.
     pub(super) fn decided(&mut self, recording: RecordingId, permits: Permits) {
         let Some(keeping) = self.keeping.get_mut(&recording) else { return };
@@ -187,6 +218,7 @@ impl Keeper {
             changes: vec![Change::StreamOpened { stream, codecs }],
             events: Vec::new(),
         });
+        self.eraser.opened(stream);
         let writer = SegmentWriter::open(grant, key, start, self.store.sink(stream));
         keeping.open += 1;
         keeping.streams.insert(
@@ -238,6 +270,7 @@ impl Keeper {
                 if let Some(keeping) = self.keeping.get_mut(&stream.recording) {
                     keeping.open = keeping.open.saturating_sub(1);
                 }
+                self.eraser.closed(stream);
                 self.seal_if_complete(stream.recording);
             }
         }
@@ -252,6 +285,9 @@ impl Keeper {
     fn segment_sealed(&mut self, segment: &SealedSegment) {
         let manifest = &segment.manifest.manifest;
         let Some(keeping) = self.keeping.get_mut(&manifest.recording) else { return };
+        if keeping.erased.contains(&manifest.stream) {
+            return;
+        }
         let Some(sealed) = sealed_event(keeping.call, segment) else { return };
         let stream = keeping.streams.entry(manifest.stream).or_default();
         stream.segments += 1;

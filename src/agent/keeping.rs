@@ -1,6 +1,6 @@
 //! One recording in progress: what is known of it, and what is told when it starts and ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::agent::tell::millis;
@@ -34,6 +34,8 @@ pub(super) struct Keeping {
     pub(super) ended: Option<Timestamp>,
     pub(super) open: u32,
     pub(super) streams: BTreeMap<StreamIndex, Stream>,
+    /// Streams that are to be destroyed: nothing more is told of them.
+    pub(super) erased: BTreeSet<StreamIndex>,
     pub(super) gaps: Vec<GapSpan>,
     pub(super) failed: Option<FailReason>,
     pub(super) result: SealResult,
@@ -80,6 +82,7 @@ impl Keeping {
             ended: None,
             open: 0,
             streams: BTreeMap::new(),
+            erased: BTreeSet::new(),
             gaps: Vec::new(),
             failed: None,
             result: SealResult::Complete,
@@ -109,6 +112,19 @@ impl Keeping {
         let codecs = media.map_or_else(Codecs::offered, Codecs::of);
         let codecs = serde_json::to_string(&codecs).unwrap_or_default();
         Ok(Permitted { recording, key: wrapped, codecs })
+    }
+
+    /// What was recorded of a party is to be destroyed, and is as if it had never been.
+    pub(super) fn erase(&mut self, leg: Leg, party_ref: PartyRef) {
+        if self.party(leg) != Some(party_ref) {
+            return;
+        }
+        let stream = leg.stream();
+        self.keys.remove(&leg);
+        self.erased.insert(stream);
+        self.streams.remove(&stream);
+        self.gaps.retain(|gap| gap.stream != stream);
+        self.broken.retain(|(broken, _)| *broken != stream);
     }
 
     pub(super) fn party(&self, leg: Leg) -> Option<PartyRef> {

@@ -26,6 +26,7 @@ mod scribe;
 mod start;
 mod stop;
 mod tell;
+mod transfer;
 
 pub use bus::BusError;
 pub use fault::Fault;

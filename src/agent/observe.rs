@@ -14,6 +14,7 @@ use crate::bus::{BusStatus, LinkStatus};
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::control;
+use crate::erasure::{Condition, Eraser};
 use crate::http::{Need, Readiness, SipCounts, Snapshot, Source};
 use crate::media::Media;
 use crate::segment::SegmentStore;
@@ -32,6 +33,7 @@ pub(super) struct Observer {
     pub(super) store: Arc<SegmentStore>,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
+    pub(super) eraser: Eraser,
     pub(super) bus: Option<watch::Receiver<BusStatus>>,
     pub(super) http: Option<String>,
 }
@@ -176,6 +178,16 @@ impl Source for Observer {
             Need::away("disk", "hardly any space is left: calls are not recorded until there is")
         } else {
             Need::met("disk")
+        });
+        needs.push(match self.eraser.condition() {
+            Condition::Good => Need::met("erasure"),
+            Condition::Failing(streams) => Need::away(
+                "erasure",
+                format!(
+                    "{streams} streams that are to be erased cannot be: make their files \
+                     removable; it is tried again, see the log"
+                ),
+            ),
         });
         if let Some(bus) = self.nats() {
             needs.push(match bus.link {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::agent::keeping::{gaps_of, sealed_event};
 use crate::agent::tell::millis;
-use crate::catalog::{Catalog, Change, CommitError, QueryError, Unfinished, UnfinishedStream};
+use crate::catalog::{
+    Catalog, Change, CommitError, QueryError, Tombstone, Unfinished, UnfinishedStream,
+};
 use crate::clock;
 use crate::event::{
     CallEnded, Draft, EndCause, FailReason, RecordingFailed, RecordingSealed, SealResult,
@@ -103,6 +105,22 @@ fn close(
         gaps.extend(gaps_of(manifest));
     }
     let began = unfinished.recording.started.unwrap_or(unfinished.recording.began);
+    let erased = erased(unfinished);
+    let mut result = SealResult::Truncated;
+    let all_erased = erased.len() == unfinished.streams.len();
+    if end.is_none() && unfinished.recording.started.is_some() && all_erased {
+        // It ended before the crash did it: everybody had taken their permission back.
+        end = erased.iter().map(|tombstone| tombstone.requested).max();
+        result = SealResult::Withdrawn;
+    }
+    written.extend(erased.iter().map(|tombstone| SealedStream {
+        stream: tombstone.stream.index,
+        party_ref: None,
+        codecs: Vec::new(),
+        segments: 0,
+        packets: 0,
+        bytes: 0,
+    }));
     let Some(end) = end else {
         let failed = RecordingFailed { call, recording, stream: None, reason: FailReason::Crashed };
         changes.push(Change::Failed { recording: failed, at: clock::wall() });
@@ -115,17 +133,27 @@ fn close(
         started: began,
         ended: end,
         duration_ms: millis(end.since(began)),
-        result: SealResult::Truncated,
+        result,
         streams: written,
         gaps: Vec::new(),
         gap_count: 0,
         expires_at: None,
     }
     .with_gaps(gaps);
-    tracing::warn!(%recording, ms = sealed.duration_ms, "recording sealed as truncated");
+    let ms = sealed.duration_ms;
+    tracing::warn!(%recording, ms, ?result, "recording sealed after a crash");
     changes.push(Change::Sealed(sealed.clone()));
     events.push(Draft::new(sealed));
     Ok((changes, events))
+}
+
+/// The streams of a recording that are erased, or about to be: nothing of them is looked at.
+fn erased(unfinished: &Unfinished) -> Vec<&Tombstone> {
+    unfinished.streams.iter().filter_map(|stream| stream.row.erased.as_ref()).collect()
+}
+
+fn is_erased(unfinished: &Unfinished, stream: StreamIndex) -> bool {
+    erased(unfinished).iter().any(|tombstone| tombstone.stream.index == stream)
 }
 
 /// Every segment of a recording that can be read.
@@ -144,6 +172,9 @@ impl Found {
         let open = unfinished_segments(root, recording)
             .map_err(|source| RecoveryError::Io { path: root.to_owned(), source })?;
         for (name, path) in open {
+            if is_erased(unfinished, name.stream.index) {
+                continue;
+            }
             match recover_one(unfinished, &name, &path, keys, signing) {
                 Ok(Some(segment)) => found.push(segment),
                 Ok(None) => {}
@@ -223,6 +254,9 @@ fn sealed_on_disk(
             continue;
         };
         let name = (manifest.manifest.stream, manifest.manifest.segment);
+        if is_erased(unfinished, manifest.manifest.stream) {
+            continue;
+        }
         if !known.contains(&name) && !describes(&manifest, &path.with_extension("seg")) {
             discard(&path).map_err(failed)?;
             continue;

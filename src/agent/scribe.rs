@@ -2,7 +2,8 @@
 //!
 //! Facts and decisions pass through one queue, so that a decision never overtakes the call it
 //! belongs to. What waits together is stored together. A fact that the catalog cannot take now is
-//! tried again until it can; a decision is not: it fails closed, and at once.
+//! tried again until it can, and so is a decision that takes a permission back. Any other decision
+//! is not: it fails closed, and at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::catalog::{Catalog, Change, CommitError, DecisionEntry, Receipt};
-use crate::consent::Decision;
+use crate::catalog::{Catalog, Change, CommitError, DecisionEntry, Erase, Receipt};
+use crate::consent::{Decision, DecisionFacts, Outcome};
 use crate::event::{Body, Draft};
 use crate::ids::{CallId, RecordingId};
 
@@ -45,7 +46,7 @@ impl Told {
         self.changes.is_empty() && self.events.is_empty()
     }
 
-    fn extend(&mut self, more: Told) {
+    pub(super) fn extend(&mut self, more: Told) {
         self.changes.extend(more.changes);
         self.events.extend(more.events);
     }
@@ -78,14 +79,17 @@ enum Entry {
 impl Scribe {
     /// Starts the task that writes.
     ///
-    /// `unclaimed` is told of a permission that became durable when nobody waited for it any more.
+    /// `unclaimed` is told of a permission that became durable when nobody waited for it any more,
+    /// `erases` of every decision that raised a tombstone.
     pub(super) fn start(
         catalog: Catalog,
         unclaimed: impl Fn(CallId, RecordingId) + Send + Sync + 'static,
+        erases: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
-        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog), Arc::new(unclaimed)));
+        let hears = Hears { unclaimed: Arc::new(unclaimed), erases: Box::new(erases) };
+        tokio::spawn(write(catalog, inbox, Arc::clone(&backlog), hears));
         Self { entries, backlog }
     }
 
@@ -134,11 +138,17 @@ impl Scribe {
     }
 }
 
+/// Who hears of what became durable.
+struct Hears {
+    unclaimed: Arc<dyn Fn(CallId, RecordingId) + Send + Sync>,
+    erases: Box<dyn Fn() + Send + Sync>,
+}
+
 async fn write(
     catalog: Catalog,
     mut inbox: mpsc::UnboundedReceiver<Entry>,
     backlog: Arc<Backlog>,
-    unclaimed: Arc<dyn Fn(CallId, RecordingId) + Send + Sync>,
+    hears: Hears,
 ) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
@@ -154,9 +164,19 @@ async fn write(
                     if entry.permitted.is_some() && answer.is_closed() {
                         continue;
                     }
+                    if takes_back(entry.decision.facts()) {
+                        let erases = entry.erase == Erase::Party;
+                        let stored = insist(&catalog, entry, &backlog.stuck).await;
+                        if erases && stored.is_ok() {
+                            (hears.erases)();
+                        }
+                        // Whoever waited may have given up long ago; it is stored all the same.
+                        let _ = answer.send(stored);
+                        continue;
+                    }
                     // Queued here, so that nothing overtakes it; waited for elsewhere.
                     let decided = catalog.decide(*entry);
-                    let unclaimed = Arc::clone(&unclaimed);
+                    let unclaimed = Arc::clone(&hears.unclaimed);
                     tokio::spawn(async move {
                         if let Err(Ok(receipt)) = answer.send(decided.await)
                             && let Some(stream) = receipt.value().permits()
@@ -173,6 +193,43 @@ async fn write(
         }
         store(&catalog, facts, &backlog.stuck).await;
         backlog.waiting.fetch_sub(taken, Ordering::Relaxed);
+    }
+}
+
+/// Whether a decision ends a permission, or may: lost, it would leave what was recorded as if
+/// nobody had objected.
+fn takes_back(facts: &DecisionFacts) -> bool {
+    facts.ends.is_some() || matches!(facts.outcome, Outcome::Withdrawn | Outcome::Objected)
+}
+
+/// Tries until the catalog takes a decision, or says that it never will.
+async fn insist(
+    catalog: &Catalog,
+    mut entry: Box<DecisionEntry>,
+    stuck: &AtomicBool,
+) -> Result<Receipt<Decision>, CommitError> {
+    let mut said = false;
+    loop {
+        let not = match catalog.decide_or_give_back(entry).await {
+            Ok(receipt) => {
+                stuck.store(false, Ordering::Relaxed);
+                if said {
+                    tracing::warn!("the catalog has taken the withdrawal that waited");
+                }
+                return Ok(receipt);
+            }
+            Err(not) => not,
+        };
+        entry = match not.entry {
+            Some(entry) if !is_permanent(&not.why) => entry,
+            _ => return Err(not.why),
+        };
+        if !said {
+            tracing::error!(why = %not.why, "a withdrawal cannot be stored: it waits in memory");
+            said = true;
+            stuck.store(true, Ordering::Relaxed);
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -252,7 +309,7 @@ mod tests {
             queue: QUEUE,
         })
         .unwrap();
-        let scribe = Scribe::start(catalog.clone(), |_, _| {});
+        let scribe = Scribe::start(catalog.clone(), |_, _| {}, || {});
         let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
         scribe.tell(ready());
@@ -272,5 +329,53 @@ mod tests {
         while scribe.is_full() {
             tokio::task::yield_now().await;
         }
+    }
+
+    fn withdrawn() -> DecisionEntry {
+        use crate::consent::Answer;
+        use crate::consent::evidence::sample;
+        use crate::ids::PartyRef;
+        let answer = Answer::Command { id: "1".into() };
+        let facts = sample::facts(1, PartyRef([1; 32]));
+        let facts = DecisionFacts { outcome: Outcome::Withdrawn, answer, ..facts };
+        DecisionEntry {
+            decision: sample::decision(facts),
+            number: None,
+            permitted: None,
+            erase: Erase::Party,
+            events: Vec::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_withdrawal_that_cannot_be_stored_waits_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, keys) = (folder.path().join("data"), folder.path().join("keys"));
+        let catalog = Catalog::open(Settings {
+            data: data.clone(),
+            origin: Origin { tenant: "t".parse().unwrap(), node: "n".parse().unwrap() },
+            signing: SigningKey::open(&keys).unwrap(),
+            reference: ReferenceKey::open(&keys).unwrap(),
+            queue: QUEUE,
+        })
+        .unwrap();
+        let (said, mut heard) = mpsc::unbounded_channel();
+        let erases = move || {
+            let _ = said.send(());
+        };
+        let scribe = Scribe::start(catalog.clone(), |_, _| {}, erases);
+        let db = rusqlite::Connection::open(data.join(FILE)).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // Whoever asked has given up.
+        drop(scribe.decide(withdrawn()));
+        while !scribe.is_stuck() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        db.execute_batch("ROLLBACK").unwrap();
+        scribe.flush().await;
+        assert!(!scribe.is_stuck());
+        let head = catalog.read(|reader| reader.chain_head("n")).await.unwrap();
+        assert_eq!(head.sequence, 1, "its evidence is there, once");
+        assert!(heard.recv().await.is_some(), "and what there was can be erased");
     }
 }

@@ -23,6 +23,7 @@ use crate::catalog::{self, Catalog};
 use crate::clock;
 use crate::config::{Config, Host, Mode};
 use crate::control::{self, ControlRequest, DataFolder};
+use crate::erasure::{self, Eraser};
 use crate::event::{AgentReady, Origin, Word};
 use crate::http;
 use crate::keys::{FileKeyStore, KeyFolderError, KeyStore, ReferenceKey, SigningKey};
@@ -77,6 +78,9 @@ pub enum StartError {
     /// What a crash left cannot be put in order.
     #[error(transparent)]
     Recovery(#[from] recovery::RecoveryError),
+    /// The thread that erases does not start.
+    #[error("a thread cannot be started ({0}): raise the limit of threads")]
+    Erasure(#[source] std::io::Error),
     /// The data folder cannot be written.
     #[error("{} cannot be written ({why}); set `data` to a folder that assent may write to", path.display())]
     Ready {
@@ -120,6 +124,7 @@ pub struct Agent {
     pub(super) reference: Arc<ReferenceKey>,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
+    pub(super) eraser: Eraser,
     pub(super) health: Arc<Health>,
     pub(super) inward: mpsc::UnboundedSender<Inward>,
     pub(super) control: mpsc::Receiver<ControlRequest>,
@@ -167,6 +172,8 @@ impl Agent {
                 let _ = to_core.send(Inward::Stored(report));
             },
         )?);
+        // First what is to be gone: nothing of it is sealed, or told of, any more.
+        erasure::finish_all(&catalog, &config.storage.recordings).await;
         recovery::recover(&catalog, &*keys, &signing, &config.storage.recordings).await?;
 
         let to_core = inward.clone();
@@ -182,11 +189,17 @@ impl Agent {
 
         let health = Arc::new(Health::new(&config.data, &config.storage.recordings));
         let counters = Arc::new(Counters::default());
-        let scribe = Scribe::start(catalog.clone(), {
+        let eraser = Eraser::start(catalog.clone(), &config.storage.recordings)
+            .map_err(StartError::Erasure)?;
+        let unclaimed = {
             let to_core = inward.clone();
             move |call, recording| {
                 let _ = to_core.send(Inward::Unclaimed { call, recording });
             }
+        };
+        let scribe = Scribe::start(catalog.clone(), unclaimed, {
+            let eraser = eraser.clone();
+            move || eraser.look()
         });
         let bus = match &config.nats {
             Some(nats) => Some(bus::start(nats, origin, catalog.clone())?),
@@ -203,6 +216,7 @@ impl Agent {
             store: Arc::clone(&store),
             catalog: catalog.clone(),
             scribe: scribe.clone(),
+            eraser: eraser.clone(),
             bus: bus.as_ref().map(Bus::status),
             http: http_addr.clone(),
         };
@@ -222,8 +236,14 @@ impl Agent {
             async move { health.watch(&catalog).await }
         }));
 
-        let keeper =
-            Keeper::new(store, keys, scribe.clone(), Arc::clone(&counters), config.storage.segment);
+        let keeper = Keeper::new(
+            store,
+            keys,
+            scribe.clone(),
+            eraser.clone(),
+            Arc::clone(&counters),
+            config.storage.segment,
+        );
         let core = Core {
             config: Arc::clone(&config),
             sip: sip.clone(),
@@ -262,6 +282,7 @@ impl Agent {
             reference,
             catalog,
             scribe,
+            eraser,
             health,
             inward,
             control,

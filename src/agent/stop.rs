@@ -167,6 +167,8 @@ impl Agent {
         let calls_ended = u32::try_from(ended).unwrap_or(u32::MAX);
         self.scribe.tell(Told::event(AgentStopped { calls_ended }));
         let _ = tokio::time::timeout(GOODBYE, self.scribe.flush()).await;
+        // What is left of it then is finished at the next start.
+        let _ = tokio::time::timeout(GOODBYE, self.eraser.rest()).await;
         if let Some(bus) = self.bus.take() {
             bus.stop(LAST_EVENTS).await;
         }

@@ -59,6 +59,17 @@ impl Known {
         Told::change(change, call)
     }
 
+    /// Somebody else is on a leg.
+    pub(super) fn replace(&mut self, at: Timestamp, party: Party) -> Told {
+        let leg = party.leg;
+        let mut told = self.gone(at, leg, LeaveReason::Transferred);
+        if let Some(known) = self.parties.iter_mut().find(|known| known.leg == leg) {
+            *known = party;
+        }
+        told.extend(self.come(at, leg, JoinReason::Transferred));
+        told
+    }
+
     /// The entry for a fact; nothing where a fact is of no interest to others.
     pub(super) fn tell(&self, at: Timestamp, fact: &Fact) -> Told {
         match fact {
@@ -124,6 +135,14 @@ impl Known {
     }
 
     fn joined(&self, at: Timestamp, leg: Leg) -> Told {
+        let reason = match leg {
+            Leg::Caller => JoinReason::Called,
+            Leg::Callee => JoinReason::Answered,
+        };
+        self.come(at, leg, reason)
+    }
+
+    fn come(&self, at: Timestamp, leg: Leg, reason: JoinReason) -> Told {
         let Some(party) = self.party(leg) else { return Told::default() };
         let change = Change::PartyJoined {
             call: self.call,
@@ -132,21 +151,21 @@ impl Known {
             number: party.number.clone(),
             at,
         };
-        let reason = match leg {
-            Leg::Caller => JoinReason::Called,
-            Leg::Callee => JoinReason::Answered,
-        };
         let joined = PartyJoined { call: self.call, role: leg, party_ref: party.party_ref, reason };
         Told::change(change, joined)
     }
 
     fn left(&self, at: Timestamp, leg: Leg, cause: Cause) -> Told {
-        let Some(party) = self.party(leg) else { return Told::default() };
         let reason = match cause {
             Cause::HungUp(by) if by == leg => LeaveReason::HungUp,
             Cause::NoAck => LeaveReason::Lost,
             _ => LeaveReason::Released,
         };
+        self.gone(at, leg, reason)
+    }
+
+    fn gone(&self, at: Timestamp, leg: Leg, reason: LeaveReason) -> Told {
+        let Some(party) = self.party(leg) else { return Told::default() };
         let left = PartyLeft { call: self.call, role: leg, party_ref: party.party_ref, reason };
         Told::change(Change::PartyLeft { party: left, at }, left)
     }

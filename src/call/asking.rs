@@ -49,6 +49,9 @@ impl Call {
                 Wanted::Resumed { recording, by } => {
                     out.push(Output::Tell(Fact::Resumed { recording, by }));
                 }
+                Wanted::Farewell => {
+                    self.say_farewell(at, "refused-goodbye", Cause::RefusalEndsCall, out);
+                }
                 Wanted::Settled(verdict) => self.settled(at, verdict, out),
             }
         }

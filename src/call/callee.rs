@@ -2,6 +2,7 @@
 
 use crate::call::caller::{described, with_record_route};
 use crate::call::dialog::{Dialog, Outgoing};
+use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
@@ -91,6 +92,7 @@ impl Call {
         if let Some(leg) = self.offered_on(txn) {
             return self.on_offer_answer(at, leg, response, out);
         }
+        self.identities.note(Leg::Callee, asserted(&response.headers));
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
                 self.on_progress(at, *calling, response, out);

@@ -209,7 +209,7 @@ impl Call {
         request: &Incoming,
         out: &mut Vec<Output>,
     ) {
-        let told = self.to_indicate(leg);
+        let told = self.indication_of(leg);
         let Some(established) = self.established(leg) else { return };
         let invite = request.method == Method::Invite;
         if established.is_offering() {
@@ -268,6 +268,7 @@ impl Call {
             self.permit(at, Input::Held { leg }, out);
         }
         self.prefer(at, leg, &request.body, out);
+        self.identify(leg, &request.headers, out);
     }
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {

@@ -44,7 +44,7 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let Some(codec) = self.media(leg).map(|media| media.codec) else { return };
-        let told = self.to_indicate(leg);
+        let told = self.indication_of(leg);
         let Some(established) = self.established(leg) else { return };
         let offered = negotiate::offer_again(&established.session, codec, told);
         established.dialog.refresh_target(request.contact.as_ref());

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+pub use crate::call::fact::{Cause, Cut, Fact};
+use crate::call::identity::{Identities, asserted};
 use crate::call::leg::{CalleeLeg, CallerLeg, Indicated, Invited, Overtaken};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
@@ -13,10 +15,11 @@ use crate::call::message::{
 };
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
-use crate::consent::machine::{Denial, Input as Asked, Order, PausedBy, Permission, Verdict};
+use crate::consent::machine::{Denial, Input as Asked, Order, PartyFacts, Permission, Verdict};
 use crate::consent::policy::{OnUnavailable, Policy};
-use crate::consent::{Decision, DecisionNumber, Grant, NoticePlayed};
+use crate::consent::{Decision, DecisionNumber, Grant};
 use crate::ids::{CallId, Leg, RecordingId};
+use crate::number::PartyNumber;
 use crate::rtp::{Codec, LegMedia};
 use crate::time::{Moment, Timestamp};
 
@@ -68,6 +71,11 @@ pub enum Input {
         leg: Leg,
         /// Which.
         number: DecisionNumber,
+    },
+    /// Somebody else speaks on a leg: the answer to [`Output::Identify`].
+    Replaced {
+        /// Who.
+        party: PartyFacts,
     },
     /// A command from outside.
     Command {
@@ -121,6 +129,13 @@ pub enum Output {
         /// The right to.
         grant: Grant,
     },
+    /// Somebody else speaks on a leg; answer with [`Input::Replaced`].
+    Identify {
+        /// Which leg.
+        leg: Leg,
+        /// Who, as the leg's peer says.
+        number: PartyNumber,
+    },
     /// Stop writing the leg's voice: its permission is gone.
     Release {
         /// Which leg's.
@@ -135,149 +150,6 @@ pub enum Output {
     Tell(Fact),
     /// Nothing is left of the call; the machine can be dropped.
     Over,
-}
-
-/// Something that happened, for events, logs and the catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// A party is on the line.
-    Joined {
-        /// On which leg.
-        leg: Leg,
-    },
-    /// A party has left.
-    Left {
-        /// From which leg.
-        leg: Leg,
-        /// Why.
-        reason: Cause,
-    },
-    /// A notice or re-prompt starts.
-    NoticeStarted {
-        /// Into which leg.
-        leg: Leg,
-        /// Which playing.
-        playback: PlaybackId,
-        /// The prompt's name.
-        prompt: String,
-        /// The locale that was asked for.
-        locale: String,
-    },
-    /// A notice or re-prompt has ended.
-    NoticeEnded {
-        /// Into which leg.
-        leg: Leg,
-        /// Which playing.
-        playback: PlaybackId,
-        /// How much of it was sent, and how.
-        notice: NoticePlayed,
-        /// Why it was cut, if it was.
-        cut: Option<Cut>,
-    },
-    /// Nothing is written until the recording is resumed.
-    Paused {
-        /// Which recording.
-        recording: RecordingId,
-        /// Who wanted it.
-        by: PausedBy,
-    },
-    /// The recording goes on.
-    Resumed {
-        /// Which recording.
-        recording: RecordingId,
-        /// Who wanted it.
-        by: PausedBy,
-    },
-    /// The call is not recorded.
-    Blocked {
-        /// Why.
-        why: Denial,
-    },
-    /// Both parties hear each other.
-    Bridged {
-        /// The codec of both legs.
-        codec: Codec,
-    },
-    /// The call has ended.
-    Ended {
-        /// When it began.
-        started: Timestamp,
-        /// Why it ended.
-        cause: Cause,
-    },
-}
-
-/// Why a notice did not play to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// A key.
-    Key,
-    /// The party was on hold.
-    Held,
-    /// The party hung up.
-    HungUp,
-    /// Something else: there was nothing to play, or no way to send it.
-    Stopped,
-}
-
-/// Why a call or a leg ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// A party hung up.
-    HungUp(Leg),
-    /// The caller cancelled before an answer.
-    Cancelled,
-    /// The callee's side answered with this final status.
-    Rejected(u16),
-    /// The callee's side did not answer: unreachable, or nobody there.
-    Unreachable(u16),
-    /// A refusal ends the call, as the policy says.
-    RefusalEndsCall,
-    /// The caller's side never acknowledged the answer.
-    NoAck,
-    /// The agent ended it.
-    Agent,
-    /// No offer or answer that both sides understand.
-    NoCommonCodec,
-    /// The recorder is out of order, under a policy that refuses then.
-    Unavailable,
-    /// Nothing was heard of any party for the configured time.
-    Dead,
-    /// The call's media failed inside the agent.
-    MediaLost,
-}
-
-impl Cause {
-    /// A word for events and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Cause::HungUp(Leg::Caller) => "caller-hung-up",
-            Cause::HungUp(Leg::Callee) => "callee-hung-up",
-            Cause::Cancelled => "cancelled",
-            Cause::Rejected(_) => "rejected",
-            Cause::Unreachable(_) => "unreachable",
-            Cause::RefusalEndsCall => "refusal",
-            Cause::NoAck => "no-ack",
-            Cause::Agent => "agent",
-            Cause::NoCommonCodec => "no-common-codec",
-            Cause::Unavailable => "unavailable",
-            Cause::Dead => "dead",
-            Cause::MediaLost => "media-lost",
-        }
-    }
-
-    /// The SIP status that goes with it, where there is one.
-    #[must_use]
-    pub fn status(self) -> Option<u16> {
-        match self {
-            Cause::Rejected(status) | Cause::Unreachable(status) => Some(status),
-            Cause::NoCommonCodec => Some(488),
-            Cause::Unavailable => Some(503),
-            Cause::Cancelled => Some(487),
-            _ => None,
-        }
-    }
 }
 
 /// Where a call stands.
@@ -337,6 +209,7 @@ pub struct Call {
     pub(super) joined: Vec<Leg>,
     /// Legs on which nothing is heard.
     pub(super) silent: BTreeSet<Leg>,
+    pub(super) identities: Identities,
     /// What the caller asked to be told of recording.
     pub(super) indication: Indicated,
     /// Whether a beep is heard now and then.
@@ -366,6 +239,11 @@ impl Call {
         let permission =
             Permission::new(policy_too, setup.policy_digest, setup.call, setup.recording, parties);
         let indication = Indicated::to(&setup.invite.headers);
+        let mut identities = Identities::default();
+        let from = PartyNumber::parse(setup.invite.from.uri.expose());
+        identities.note(Leg::Caller, from);
+        identities.note(Leg::Caller, asserted(&setup.invite.headers));
+        identities.note(Leg::Callee, PartyNumber::parse(setup.invite.uri.expose()));
         let mut call = Self {
             id: setup.call,
             policy,
@@ -384,6 +262,7 @@ impl Call {
             grants: Vec::new(),
             joined: Vec::new(),
             silent: BTreeSet::new(),
+            identities,
             indication,
             beeping: Beeping::Off,
             farewell: None,
@@ -416,6 +295,17 @@ impl Call {
             Input::NotDurable { leg, number } => {
                 self.permit(at, Asked::NotDurable { leg, number }, out);
             }
+            Input::Replaced { party } => {
+                match party.leg {
+                    Leg::Caller => self.side.locale.clone_from(&party.locale),
+                    Leg::Callee => {
+                        if let Some(inline) = &mut self.inline {
+                            inline.callee.locale.clone_from(&party.locale);
+                        }
+                    }
+                }
+                self.permit(at, Asked::Replaced { party }, out);
+            }
             Input::Command { order, id } => self.permit(at, Asked::Command { order, id }, out),
             Input::MediaLost => self.end(at, Cause::MediaLost, out),
             Input::HangUp => self.end(at, Cause::Agent, out),
@@ -432,6 +322,12 @@ impl Call {
         let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.until);
         let legs = [self.caller.deadline(), self.callee.deadline(), overtaken];
         legs.into_iter().chain([self.permission.deadline(), farewell]).flatten().min()
+    }
+
+    /// The policy under which the call is.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Where the call stands, for counters.
@@ -483,7 +379,7 @@ impl Call {
     fn begin_unrecorded(&mut self, at: Moment, why: Denial, out: &mut Vec<Output>) {
         if why == Denial::Unavailable && self.policy.on_unavailable == OnUnavailable::Refuse {
             self.blocked(why, out);
-            return self.refuse_caller(at, 503, Cause::Unavailable, out);
+            return self.refuse_caller(at, 603, Cause::Unavailable, out);
         }
         self.blocked(why, out);
         if self.inline.is_some() {

@@ -6,6 +6,8 @@ mod callee;
 mod caller;
 mod delayed_offer;
 pub mod dialog;
+mod fact;
+mod identity;
 mod joining;
 mod leg;
 pub mod machine;

@@ -38,7 +38,7 @@ impl Call {
     /// Peers that ask for it are told when the recording of their stream begins, pauses or ends.
     pub(super) fn indicate(&mut self, out: &mut Vec<Output>) {
         for leg in Leg::BOTH {
-            let Some(state) = self.to_indicate(leg) else { continue };
+            let Some(state) = self.indication_of(leg) else { continue };
             let Some(established) = self.established(leg) else { continue };
             let free = matches!(established.offering, Offering::None | Offering::Answered { .. });
             if free && established.indicated != Indicated::State(state) {
@@ -50,7 +50,7 @@ impl Call {
     }
 
     /// What a leg's description says of recording; `None` for a peer that does not ask.
-    pub(super) fn to_indicate(&mut self, leg: Leg) -> Option<RecordState> {
+    pub(super) fn indication_of(&mut self, leg: Leg) -> Option<RecordState> {
         let state = self.record_state(leg);
         self.established(leg)?.indicated.state().map(|_| state)
     }
@@ -95,7 +95,7 @@ impl Call {
 
     /// Sends the offer that is wanted, once the peer has acknowledged our answer.
     fn send_offer(&mut self, leg: Leg, out: &mut Vec<Output>) {
-        let (txn, record) = (self.next_txn(), self.to_indicate(leg));
+        let (txn, record) = (self.next_txn(), self.indication_of(leg));
         if self.phase == Phase::Over {
             return;
         }

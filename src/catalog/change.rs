@@ -5,20 +5,39 @@ use rusqlite::{Connection, params};
 
 use crate::catalog::decide::note_party;
 use crate::catalog::writer::Identity;
-use crate::catalog::{Change, CommitError, do_not_record, word};
+use crate::catalog::{Change, CommitError, do_not_record, tombstone, word};
 use crate::event::{
-    CallEnded, CallStarted, FailReason, GapSpan, PartyLeft, RecordingSealed, SealResult,
-    SegmentEnd, SegmentSealed,
+    CallEnded, CallStarted, Draft, FailReason, GapSpan, PartyLeft, RecordingFailed,
+    RecordingSealed, SealResult, SegmentEnd, SegmentSealed,
 };
 use crate::ids::{Digest, Leg, PartyRef, RecordingId, StreamId};
 use crate::time::Timestamp;
 
-/// Writes one change.
+/// Writes one change, and returns the event that follows from it and from what is there already.
 pub(super) fn apply(
     db: &Connection,
     identity: &Identity,
     change: &Change,
-) -> Result<(), CommitError> {
+    now: Timestamp,
+) -> Result<Option<Draft>, CommitError> {
+    match change {
+        Change::Sealed(sealed) => {
+            sealed_recording(db, sealed)?;
+            return tombstone::settle(db, sealed.recording, now);
+        }
+        Change::Failed { recording, at } => {
+            failed_recording(db, recording, *at)?;
+            return tombstone::settle(db, recording.recording, now);
+        }
+        Change::ErasureStep { stream, done, at } => {
+            return tombstone::advance(db, *stream, *done, *at);
+        }
+        other => write(db, identity, other)?,
+    }
+    Ok(None)
+}
+
+fn write(db: &Connection, identity: &Identity, change: &Change) -> Result<(), CommitError> {
     match change {
         Change::CallStarted { call, at } => call_started(db, call, *at),
         Change::CallEnded { call, at } => call_ended(db, call, *at),
@@ -42,24 +61,13 @@ pub(super) fn apply(
              WHERE id = ?1 AND state IN ('permitted', 'capturing', 'paused')",
             params![recording.0.as_bytes()],
         ),
-        Change::Sealed(sealed) => sealed_recording(db, sealed),
-        Change::Failed { recording, at } => step(
-            db,
-            recording.recording,
-            "UPDATE recording SET state = 'failed', result = ?2, truncated = ?3, ended = ?4,
-                                  expires = ?4 + retention_ms * 1000
-             WHERE id = ?1 AND state IN ('permitted', 'capturing', 'paused')",
-            params![
-                recording.recording.0.as_bytes(),
-                word(&recording.reason)?,
-                recording.reason == FailReason::Crashed,
-                at.as_micros(),
-            ],
-        ),
         Change::SegmentSealed { segment, manifest } => segment_sealed(db, segment, *manifest),
         Change::Gap { recording, gap } => add_gap(db, *recording, gap),
         Change::Listed { entry, number } => do_not_record::list(db, identity, entry, number),
         Change::Unlisted { party } => do_not_record::unlist(db, *party),
+        Change::ErasureFailing { stream, at } => tombstone::failing(db, *stream, *at),
+        Change::ErasedManifest { stream, digest } => tombstone::keep_link(db, *stream, *digest),
+        Change::Sealed(_) | Change::Failed { .. } | Change::ErasureStep { .. } => Ok(()),
     }
 }
 
@@ -137,6 +145,26 @@ fn sealed_recording(db: &Connection, sealed: &RecordingSealed) -> Result<(), Com
     )
 }
 
+fn failed_recording(
+    db: &Connection,
+    failed: &RecordingFailed,
+    at: Timestamp,
+) -> Result<(), CommitError> {
+    step(
+        db,
+        failed.recording,
+        "UPDATE recording SET state = 'failed', result = ?2, truncated = ?3, ended = ?4,
+                              expires = ?4 + retention_ms * 1000
+         WHERE id = ?1 AND state IN ('permitted', 'capturing', 'paused')",
+        params![
+            failed.recording.0.as_bytes(),
+            word(&failed.reason)?,
+            failed.reason == FailReason::Crashed,
+            at.as_micros(),
+        ],
+    )
+}
+
 fn stream_opened(db: &Connection, stream: StreamId, codecs: &str) -> Result<(), CommitError> {
     step(
         db,
@@ -151,6 +179,13 @@ fn segment_sealed(
     segment: &SegmentSealed,
     manifest: Option<Digest>,
 ) -> Result<(), CommitError> {
+    let stream = StreamId { recording: segment.recording, index: segment.stream };
+    if tombstone::stands(db, stream)? {
+        return match manifest {
+            Some(digest) => tombstone::keep_link(db, stream, digest),
+            None => Ok(()),
+        };
+    }
     let bytes = i64::try_from(segment.bytes)
         .map_err(|_| CommitError::Conflict("a segment of impossible size".into()))?;
     db.prepare_cached(
@@ -178,6 +213,9 @@ fn segment_sealed(
 }
 
 fn add_gap(db: &Connection, recording: RecordingId, gap: &GapSpan) -> Result<(), CommitError> {
+    if tombstone::stands(db, StreamId { recording, index: gap.stream })? {
+        return Ok(());
+    }
     db.prepare_cached(
         "INSERT INTO gap (recording, stream, began, ended, reason) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET ended = max(ended, excluded.ended)",

@@ -3,18 +3,19 @@
 use rusqlite::{Connection, params};
 
 use crate::catalog::writer::Identity;
-use crate::catalog::{CommitError, DecisionEntry, Permitted, RecordingState, outbox, word};
+use crate::catalog::{
+    CommitError, DecisionEntry, Erase, Permitted, RecordingState, outbox, tombstone, word,
+};
 use crate::clock;
 use crate::consent::evidence::{Head, Place, Unsigned};
-use crate::consent::{Decision, DecisionFacts, Outcome};
-use crate::event::{Draft, PermissionDecided};
+use crate::consent::{DecisionFacts, Outcome};
+use crate::event::{Body, Draft, PermissionDecided};
 use crate::ids::{Digest, EvidenceId, PartyRef, StreamId};
 use crate::number::PartyNumber;
 use crate::time::Timestamp;
 
-/// A decision whose evidence is written but not yet durable.
+/// A decision's evidence, written but not yet durable.
 pub(super) struct Written {
-    pub(super) decision: Decision,
     pub(super) id: EvidenceId,
     pub(super) digest: Digest,
     /// Where the chain stands with it.
@@ -28,9 +29,9 @@ pub(super) fn decide(
     db: &Connection,
     identity: &Identity,
     head: Head,
-    entry: DecisionEntry,
+    entry: &DecisionEntry,
 ) -> Result<Written, CommitError> {
-    let DecisionEntry { decision, number, permitted, events } = entry;
+    let DecisionEntry { decision, number, permitted, erase, events } = entry;
     let facts = decision.facts();
     let id: EvidenceId = clock::mint();
     let head = write_evidence(db, identity, head, id, facts)?;
@@ -49,11 +50,20 @@ pub(super) fn decide(
         }
     }
     let permission = Draft::new(PermissionDecided::of(facts, id, digest));
-    let (_, mut outbox) = outbox::append(db, permission, facts.time, &identity.origin)?;
-    for draft in events {
-        (_, outbox) = outbox::append(db, draft, facts.time, &identity.origin)?;
+    let append = |draft: Draft| outbox::append(db, draft, facts.time, &identity.origin);
+    let (cause, mut outbox) = append(permission)?;
+    if *erase == Erase::Party && !facts.outcome.permits() {
+        for requested in tombstone::raise(db, facts, id, digest, cause)? {
+            let Body::ErasureRequested(body) = requested.body().clone() else { continue };
+            let (event, place) = append(requested.caused_by(cause))?;
+            tombstone::announced(db, body.erasure.recording, body.erasure.stream, event)?;
+            outbox = place;
+        }
     }
-    Ok(Written { decision, id, digest, head, outbox })
+    for draft in events {
+        (_, outbox) = append(draft.clone())?;
+    }
+    Ok(Written { id, digest, head, outbox })
 }
 
 fn write_evidence(
@@ -140,7 +150,7 @@ fn permit(
     db: &Connection,
     facts: &DecisionFacts,
     stream: StreamId,
-    permitted: Permitted,
+    permitted: &Permitted,
     id: EvidenceId,
     digest: Digest,
 ) -> Result<(), CommitError> {

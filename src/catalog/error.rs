@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use crate::catalog::DecisionEntry;
 use crate::ids::EvidenceId;
 
 /// Why the catalog does not open. Each message names the remedy.
@@ -142,6 +143,22 @@ pub enum CommitError {
     /// A record or an event cannot be written down.
     #[error("it cannot be written down: {0}")]
     Unwritable(String),
+}
+
+/// Why something is not stored, with the decision that could not be.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct NotStored {
+    /// Why.
+    pub why: CommitError,
+    /// The decision, for somebody who tries again; `None` where it is lost with the writer.
+    pub entry: Option<Box<DecisionEntry>>,
+}
+
+impl From<CommitError> for NotStored {
+    fn from(why: CommitError) -> Self {
+        Self { why, entry: None }
+    }
 }
 
 impl From<rusqlite::Error> for CommitError {

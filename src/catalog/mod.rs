@@ -20,6 +20,7 @@ mod recordings;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ use crate::time::Timestamp;
 use writer::{Durable, Identity, Request, Work, Writer};
 
 pub use do_not_record::{ListedParty, MAX_REASON_BYTES};
-pub use error::{CommitError, OpenError, QueryError};
+pub use error::{CommitError, NotStored, OpenError, QueryError};
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,
     Permitted, RecordingDetail, RecordingRow, RecordingState, SegmentRow, StreamRow, Unfinished,
@@ -49,6 +50,7 @@ pub use outbox::{Acknowledged, OutboxRow, OutboxStatus, Sent};
 pub use queries::{EvidenceRows, Reader};
 pub use receipt::Receipt;
 pub use schema::VERSION as SCHEMA_VERSION;
+pub use tombstone::{Erase, Remains, Tombstone};
 
 /// The database's name in the data folder.
 pub const FILE: &str = "catalog.db";
@@ -134,11 +136,23 @@ impl Catalog {
         &self,
         entry: DecisionEntry,
     ) -> impl Future<Output = Result<Receipt<Decision>, CommitError>> + Send + use<> {
-        let asked = self.ask(Work::Decide(Box::new(entry)));
+        let stored = self.decide_or_give_back(Box::new(entry));
+        async { stored.await.map_err(|not| not.why) }
+    }
+
+    /// The same, and gives back what could not be stored, for somebody who tries again.
+    ///
+    /// # Errors
+    /// [`NotStored`].
+    pub fn decide_or_give_back(
+        &self,
+        entry: Box<DecisionEntry>,
+    ) -> impl Future<Output = Result<Receipt<Decision>, NotStored>> + Send + use<> {
+        let asked = self.try_ask(Work::Decide(entry));
         async {
             match asked.await? {
                 Durable::Decision(receipt) => Ok(*receipt),
-                _ => Err(CommitError::Closed),
+                _ => Err(NotStored::from(CommitError::Closed)),
             }
         }
     }
@@ -198,6 +212,15 @@ impl Catalog {
                 _ => return Err(CommitError::Closed),
             }
         }
+    }
+
+    /// Writes the log into the database and empties it, so that what was deleted is in no file of
+    /// the catalog. Nobody is waited for.
+    ///
+    /// # Errors
+    /// [`CommitError::Busy`] while somebody reads; another one when the disk fails.
+    pub async fn empty_log(&self) -> Result<(), CommitError> {
+        self.ask(Work::EmptyLog).await.map(drop)
     }
 
     /// The place of the last event in the outbox. Changes whenever events were stored: what the
@@ -262,14 +285,24 @@ impl Catalog {
     /// Puts work into the writer's queue at once, so that requests are carried out in the order in
     /// which they were made; the answer comes with the future.
     fn ask(&self, work: Work) -> impl Future<Output = Result<Durable, CommitError>> + Send + use<> {
+        let asked = self.try_ask(work);
+        async { asked.await.map_err(|not| not.why) }
+    }
+
+    fn try_ask(
+        &self,
+        work: Work,
+    ) -> impl Future<Output = Result<Durable, NotStored>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         let queued = self.shared.requests.try_send(Request { work, reply });
         let shared = Arc::clone(&self.shared);
         async move {
             let answer = match queued {
-                Ok(()) => answer.await.unwrap_or(Err(CommitError::Closed)),
-                Err(TrySendError::Full(_)) => Err(CommitError::Busy),
-                Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
+                Ok(()) => answer.await.unwrap_or(Err(NotStored::from(CommitError::Closed))),
+                Err(TrySendError::Full(request)) => Err(request.work.not_stored(CommitError::Busy)),
+                Err(TrySendError::Disconnected(request)) => {
+                    Err(request.work.not_stored(CommitError::Closed))
+                }
             };
             if answer.is_err() {
                 shared.counters.failures.fetch_add(1, Ordering::Relaxed);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::ListedParty;
+use crate::catalog::{Erase, ListedParty, Tombstone};
 use crate::consent::Decision;
 use crate::consent::policy::Scope;
 use crate::event::{
-    CallEnded, CallStarted, Draft, GapSpan, PartyLeft, RecordingFailed, RecordingSealed,
-    SegmentSealed,
+    CallEnded, CallStarted, Draft, ErasureStep, GapSpan, PartyLeft, RecordingFailed,
+    RecordingSealed, SegmentSealed,
 };
 use crate::ids::{CallId, Digest, EvidenceId, Leg, PartyRef, RecordingId, StreamId, StreamIndex};
 use crate::keys::WrappedKey;
@@ -27,6 +27,8 @@ pub struct DecisionEntry {
     pub number: Option<PartyNumber>,
     /// What a decision that permits needs; `None` for every other one.
     pub permitted: Option<Permitted>,
+    /// What becomes of what was recorded of the party; nothing, for a decision that permits.
+    pub erase: Erase,
     /// Further events, after the `permission` event, in order.
     pub events: Vec<Draft>,
 }
@@ -145,6 +147,29 @@ pub enum Change {
         recording: RecordingId,
         /// From when to when, and why.
         gap: GapSpan,
+    },
+    /// A step of an erasure is done. Whatever the recording comes to by it is told too.
+    ErasureStep {
+        /// Of which stream.
+        stream: StreamId,
+        /// Which step.
+        done: ErasureStep,
+        /// When.
+        at: Timestamp,
+    },
+    /// A step of an erasure failed, and is tried again.
+    ErasureFailing {
+        /// Of which stream.
+        stream: StreamId,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A manifest is about to be erased; the manifest after it names its digest.
+    ErasedManifest {
+        /// Of which stream.
+        stream: StreamId,
+        /// Its digest.
+        digest: Digest,
     },
 }
 
@@ -312,6 +337,8 @@ pub struct StreamRow {
     pub withdrawn: Option<Timestamp>,
     /// Its codecs by payload type as the writer began with them, JSON.
     pub codecs: Option<String>,
+    /// When and why it was destroyed, if it was, or is about to be.
+    pub erased: Option<Tombstone>,
 }
 
 /// A segment's file.

@@ -132,8 +132,10 @@ impl Reader {
             "SELECT stream, party_ref, evidence_id, evidence, granted, withdrawn, key, codecs
              FROM stream WHERE recording = ?1 ORDER BY stream",
         )?;
+        let mut erased = self.erasures_of(recording)?;
         let rows = statement.query_and_then([recording.0.as_bytes()], |row| {
             let index = StreamIndex(row.get(0)?);
+            let tombstone = erased.iter().position(|tombstone| tombstone.stream.index == index);
             Ok(UnfinishedStream {
                 stream: StreamId { recording, index },
                 row: StreamRow {
@@ -144,6 +146,7 @@ impl Reader {
                     granted: Timestamp::from_micros(row.get(4)?),
                     withdrawn: time(row, 5)?,
                     codecs: row.get(7)?,
+                    erased: tombstone.map(|at| erased.swap_remove(at)),
                 },
                 key: row.get::<_, Option<String>>(6)?.as_deref().map(wrapped_form).transpose()?,
             })

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::catalog::OpenError;
+use crate::catalog::{CommitError, OpenError};
 
 /// `ASST`: tells our database from anybody else's.
 const APPLICATION_ID: i32 = 0x4153_5354;
 
 /// One step a version: step `n` leads from version `n` to `n + 1`. A step that has been released
 /// is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql"), include_str!("schema/v3.sql")];
 
 /// The version that this program reads and writes.
 pub const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -58,6 +59,19 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let (db, known) = open().map_err(|why| OpenError::of(path, &why))?;
     accept(path, known)?;
     Ok(db)
+}
+
+/// Copies the write-ahead log into the database and cuts it to nothing: pages from before a
+/// deletion are then in no file any more.
+pub(super) fn empty_log(db: &Connection) -> Result<(), CommitError> {
+    // A reader in the middle of a query is not waited for: whoever asks comes again.
+    db.busy_timeout(Duration::ZERO)?;
+    let emptied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    db.busy_timeout(LOCK_TIMEOUT)?;
+    match emptied? {
+        0 => Ok(()),
+        _ => Err(CommitError::Busy),
+    }
 }
 
 /// Opens the database for queries alone.
@@ -135,6 +149,23 @@ mod tests {
         drop(db);
         open_writer(&path).expect("it opens again");
         open_reader(&path).expect("it opens for reading");
+    }
+
+    #[test]
+    fn a_database_of_every_earlier_version_is_brought_up_to_date() {
+        for version in 1..VERSION {
+            let (_dir, path) = scratch();
+            let old = Connection::open(&path).expect("a database");
+            for step in MIGRATIONS.iter().take(version as usize) {
+                old.execute_batch(step).expect("a schema");
+            }
+            old.pragma_update(None, "application_id", APPLICATION_ID).expect("a pragma");
+            old.pragma_update(None, "user_version", version).expect("a pragma");
+            drop(old);
+            assert!(matches!(open_reader(&path), Err(OpenError::Older { .. })));
+            drop(open_writer(&path).expect("it is brought up to date"));
+            open_reader(&path).expect("it opens for reading");
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::catalog::decide::{Written, decide};
 use crate::catalog::outbox::{self, Sent};
-use crate::catalog::{Change, CommitError, Counters, DecisionEntry, Receipt, change};
+use crate::catalog::{
+    Change, CommitError, Counters, DecisionEntry, NotStored, Receipt, change, schema,
+};
 use crate::consent::Decision;
 use crate::consent::evidence::Head;
 use crate::event::{Draft, Origin};
@@ -36,7 +38,7 @@ pub(super) struct Identity {
 /// Something to do, and who wants to know.
 pub(super) struct Request {
     pub(super) work: Work,
-    pub(super) reply: oneshot::Sender<Result<Durable, CommitError>>,
+    pub(super) reply: oneshot::Sender<Result<Durable, NotStored>>,
 }
 
 /// What the writer can be asked for.
@@ -54,14 +56,27 @@ pub(super) enum Work {
         reason: String,
     },
     Prune(Timestamp),
+    /// Not a part of any transaction.
+    EmptyLog,
     Close,
     #[cfg(test)]
     Run(Box<dyn FnOnce(&Connection) + Send>),
 }
 
+impl Work {
+    /// It is not stored; a decision goes back to whoever made it.
+    pub(super) fn not_stored(self, why: CommitError) -> NotStored {
+        let entry = match self {
+            Work::Decide(entry) => Some(entry),
+            _ => None,
+        };
+        NotStored { why, entry }
+    }
+}
+
 /// What work came to, inside a transaction that may still fail.
 enum Stored {
-    Decision(Box<Written>),
+    Decision(Box<DecisionEntry>, Written),
     Events(Vec<EventId>),
     Rows(u64),
     Nothing,
@@ -79,14 +94,23 @@ impl Stored {
     /// Called once the COMMIT has returned, and nowhere else: here receipts are made.
     fn durable(self) -> Durable {
         match self {
-            Stored::Decision(written) => {
-                let Written { decision, id, digest, .. } = *written;
-                Durable::Decision(Box::new(Receipt::new(decision, id, digest)))
+            Stored::Decision(entry, written) => {
+                let Written { id, digest, .. } = written;
+                Durable::Decision(Box::new(Receipt::new(entry.decision, id, digest)))
             }
             Stored::Events(events) => Durable::Events(events),
             Stored::Rows(rows) => Durable::Rows(rows),
             Stored::Nothing => Durable::Nothing,
         }
+    }
+
+    /// The COMMIT has failed.
+    fn not_stored(self, why: CommitError) -> NotStored {
+        let entry = match self {
+            Stored::Decision(entry, _) => Some(entry),
+            _ => None,
+        };
+        NotStored { why, entry }
     }
 }
 
@@ -124,19 +148,30 @@ impl Writer {
         while closed.is_none() {
             let Ok(first) = requests.recv() else { break };
             let mut batch = Vec::new();
+            let mut emptying = Vec::new();
             let mut next = Some(first);
             while let Some(request) = next.take() {
-                if matches!(request.work, Work::Close) {
-                    closed = Some(request.reply);
-                    break;
+                match request.work {
+                    Work::Close => {
+                        closed = Some(request.reply);
+                        break;
+                    }
+                    Work::EmptyLog => {
+                        emptying.push(request.reply);
+                        break;
+                    }
+                    _ => batch.push(request),
                 }
-                batch.push(request);
                 if batch.len() < BATCH {
                     next = requests.try_recv().ok();
                 }
             }
             if !batch.is_empty() {
                 self.commit(batch);
+            }
+            for reply in emptying {
+                let emptied = schema::empty_log(&self.db);
+                let _ = reply.send(emptied.map(|()| Durable::Nothing).map_err(NotStored::from));
             }
         }
         // Whoever opens the database next finds it in one file; it is as sound without.
@@ -157,16 +192,16 @@ impl Writer {
         let mut outcome = self.statement("BEGIN IMMEDIATE");
         for Request { work, reply } in batch {
             if let Err(why) = &outcome {
-                let _ = reply.send(Err(why.clone()));
+                let _ = reply.send(Err(work.not_stored(why.clone())));
                 continue;
             }
             let before = progress;
             match self.within_savepoint(&mut progress, work) {
                 Ok(stored) => answers.push((reply, stored)),
-                Err(why) => {
+                Err(not) => {
                     progress = before;
-                    outcome = self.undo_savepoint(&why);
-                    let _ = reply.send(Err(why));
+                    outcome = self.undo_savepoint(&not.why);
+                    let _ = reply.send(Err(not));
                 }
             }
         }
@@ -194,18 +229,32 @@ impl Writer {
                     // If even this fails, so does the next BEGIN, and its requests with it.
                     let _ = self.statement("ROLLBACK");
                 }
-                for (reply, _) in answers {
-                    let _ = reply.send(Err(why.clone()));
+                for (reply, stored) in answers {
+                    let _ = reply.send(Err(stored.not_stored(why.clone())));
                 }
             }
         }
     }
 
-    fn within_savepoint(&self, progress: &mut Progress, work: Work) -> Result<Stored, CommitError> {
-        self.statement("SAVEPOINT request")?;
-        let stored = self.carry_out(progress, work)?;
-        self.statement("RELEASE request")?;
-        Ok(stored)
+    fn within_savepoint(&self, progress: &mut Progress, work: Work) -> Result<Stored, NotStored> {
+        if let Err(why) = self.statement("SAVEPOINT request") {
+            return Err(work.not_stored(why));
+        }
+        let stored = match work {
+            Work::Decide(entry) => match decide(&self.db, &self.identity, progress.head, &entry) {
+                Ok(written) => {
+                    progress.head = written.head;
+                    progress.outbox = written.outbox;
+                    Stored::Decision(entry, written)
+                }
+                Err(why) => return Err(NotStored { why, entry: Some(entry) }),
+            },
+            other => self.carry_out(progress, other)?,
+        };
+        match self.statement("RELEASE request") {
+            Ok(()) => Ok(stored),
+            Err(why) => Err(stored.not_stored(why)),
+        }
     }
 
     /// Takes back one request. An error is that of the whole transaction, which SQLite gives up
@@ -221,18 +270,13 @@ impl Writer {
     fn carry_out(&self, progress: &mut Progress, work: Work) -> Result<Stored, CommitError> {
         let db = &self.db;
         match work {
-            Work::Decide(entry) => {
-                let written = decide(db, &self.identity, progress.head, *entry)?;
-                progress.head = written.head;
-                progress.outbox = written.outbox;
-                Ok(Stored::Decision(Box::new(written)))
-            }
             Work::Record { changes, events, at } => {
+                let mut following = Vec::new();
                 for change in &changes {
-                    change::apply(db, &self.identity, change)?;
+                    following.extend(change::apply(db, &self.identity, change, at)?);
                 }
-                let mut ids = Vec::with_capacity(events.len());
-                for draft in events {
+                let mut ids = Vec::with_capacity(events.len() + following.len());
+                for draft in events.into_iter().chain(following) {
                     let (id, place) = outbox::append(db, draft, at, &self.identity.origin)?;
                     progress.outbox = place;
                     ids.push(id);
@@ -245,7 +289,8 @@ impl Writer {
                 outbox::set_aside(db, row, &reason).map(|()| Stored::Nothing)
             }
             Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),
-            Work::Close => Ok(Stored::Nothing),
+            // Taken out before: see `run` and `within_savepoint`.
+            Work::Decide(_) | Work::EmptyLog | Work::Close => Ok(Stored::Nothing),
             #[cfg(test)]
             Work::Run(run) => {
                 run(db);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::catalog::{Reader, RecordingDetail, RecordingState};
+use crate::catalog::{Reader, RecordingDetail, RecordingState, Tombstone};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -75,6 +75,10 @@ pub(super) fn run(
              list` says sealed, a second after the call; what a crash left open, `assent serve` seals"
         )));
     }
+    let legs = arguments.party.map_or_else(|| Leg::BOTH.to_vec(), |leg| vec![leg]);
+    if let (Some(leg), Some(tombstone)) = (arguments.party, erased(&detail, &legs).first()) {
+        return Err(Failure::Failed(format!("the {leg}'s voice: {}", segments::erased(tombstone))));
+    }
     let store = segments::key_store(&config)?;
     let path = arguments
         .out
@@ -93,12 +97,27 @@ pub(super) fn run(
             stream: arguments.party.map(Leg::stream),
         },
     )?;
-    let legs = arguments.party.map_or_else(|| Leg::BOTH.to_vec(), |leg| vec![leg]);
     let (summary, mut problems) = write(&config, &reader, &store, &detail, &legs, &path)?;
     if open {
         problems.push("it is still open: what is not sealed yet is not in it".to_owned());
     }
-    report(output, &path, &legs, &summary, &problems)
+    report(output, &path, &legs, &summary, &problems)?;
+    if !output.is_json() {
+        for tombstone in erased(&detail, &legs) {
+            let voice = show::voice(tombstone.stream.index);
+            output.line(format!("  {voice}: silence, {}", segments::erased(tombstone)))?;
+        }
+    }
+    match problems.len() {
+        0 => Ok(()),
+        _ => Err(Failure::Found("the export is not complete; see `assent verify`".to_owned())),
+    }
+}
+
+/// Those of these parties' streams that are erased, or about to be.
+fn erased<'a>(detail: &'a RecordingDetail, legs: &[Leg]) -> Vec<&'a Tombstone> {
+    let tombstones = detail.streams.iter().filter_map(|stream| stream.erased.as_ref());
+    tombstones.filter(|it| legs.iter().any(|leg| leg.stream() == it.stream.index)).collect()
 }
 
 /// Whether more of it may come.
@@ -167,6 +186,10 @@ fn fill(
             tracks.push(None);
             continue;
         };
+        if row.erased.is_some() {
+            tracks.push(None);
+            continue;
+        }
         let stream = StreamId { recording: detail.recording.id, index };
         let Some(key) = segments::data_key(reader, store, stream)? else {
             problems.borrow_mut().push(format!("the {leg}'s voice is erased"));
@@ -238,10 +261,7 @@ fn report(
             output.line(format!("  {problem}"))?;
         }
     }
-    match problems.len() {
-        0 => Ok(()),
-        _ => Err(Failure::Found("the export is not complete; see `assent verify`".to_owned())),
-    }
+    Ok(())
 }
 
 fn millis(span: std::time::Duration) -> u64 {

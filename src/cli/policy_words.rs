@@ -46,7 +46,7 @@ pub(super) fn story(tale: &Tale<'_>) -> Vec<String> {
         OnUnavailable::Proceed => {
             "If it cannot be recorded, the call goes on unrecorded.".to_owned()
         }
-        OnUnavailable::Refuse => "If it cannot be recorded, the call is refused (503).".to_owned(),
+        OnUnavailable::Refuse => "If it cannot be recorded, the call is refused (603).".to_owned(),
     });
     story
 }

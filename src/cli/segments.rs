@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use crate::catalog::{Reader, RecordingDetail, SegmentRow};
-use crate::cli::context;
+use crate::catalog::{Reader, RecordingDetail, SegmentRow, Tombstone};
 use crate::cli::failure::Failure;
 use crate::cli::proof::Keys;
+use crate::cli::{context, when};
 use crate::config::Config;
+use crate::event::ErasureReason;
 use crate::export::{SourceError, SourceRecord};
 use crate::ids::{Digest, RecordingId, StreamId, StreamIndex};
 use crate::keys::{DataKey, FileKeyStore, KeyError, KeyStore};
@@ -44,6 +45,44 @@ pub(super) fn path(config: &Config, recording: RecordingId, segment: &SegmentRow
     }
     let stream = StreamId { recording, index: segment.stream };
     folder.join(SegmentName { stream, segment: segment.index }.path())
+}
+
+/// How many files of a stream there are.
+pub(super) fn files(config: &Config, stream: StreamId) -> Result<usize, Failure> {
+    let folder = config.storage.recordings.join(SegmentName::folder(stream.recording));
+    let start = format!("{}-", stream.index);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(why) => {
+            return Err(Failure::Failed(format!("{} cannot be read: {why}", folder.display())));
+        }
+    };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    Ok(names.filter(|name| name.to_string_lossy().starts_with(&start)).count())
+}
+
+/// What is said of a stream that is erased, or about to be.
+pub(super) fn erased(tombstone: &Tombstone) -> String {
+    let Tombstone { reason, evidence, requested, failing, verified, .. } = tombstone;
+    let why = match reason {
+        ErasureReason::Withdrawal => "permission was taken back",
+    };
+    match (verified, failing) {
+        (Some(at), _) => {
+            format!("erased on {} UTC: {why}, evidence {evidence}", when::short(*at))
+        }
+        (None, None) => format!(
+            "being erased since {} UTC: {why}, evidence {evidence}",
+            when::short(*requested)
+        ),
+        (None, Some(at)) => format!(
+            "to be erased since {} UTC ({why}, evidence {evidence}), which fails since {}: see the \
+             agent's log",
+            when::short(*requested),
+            when::short(*at)
+        ),
+    }
 }
 
 /// The manifest beside a segment's file, without a proof.

@@ -5,7 +5,7 @@ use crate::cli::context::{self, Context, Numbers};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::which::Which;
-use crate::cli::{list, when};
+use crate::cli::{list, segments as stored, when};
 use crate::ids::{RecordingId, StreamIndex};
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,7 @@ pub(super) fn run(
     }
     output.table(["PARTY", "WHO", "JOINED (UTC)", "LEFT"], &rows)?;
     permissions(output, &detail)?;
+    erasures(output, &detail)?;
     segments(output, &detail)?;
     gaps(output, &detail)
 }
@@ -96,6 +97,18 @@ fn permissions(output: &mut Output, detail: &RecordingDetail) -> Result<(), Fail
         })
         .collect();
     Ok(output.table(["DECIDED (UTC)", "PARTY", "GATE", "OUTCOME", "EVIDENCE"], &rows)?)
+}
+
+fn erasures(output: &mut Output, detail: &RecordingDetail) -> Result<(), Failure> {
+    let erased = detail.streams.iter().filter_map(|stream| stream.erased.as_ref());
+    for (n, tombstone) in erased.enumerate() {
+        if n == 0 {
+            output.line("")?;
+        }
+        let voice = voice(tombstone.stream.index);
+        output.line(format!("{voice}'s voice: {}", stored::erased(tombstone)))?;
+    }
+    Ok(())
 }
 
 fn segments(output: &mut Output, detail: &RecordingDetail) -> Result<(), Failure> {

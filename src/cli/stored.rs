@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::Value;
 
-use crate::catalog::{Catalog, Change, DecisionEntry, NewRecording, Permitted, QUEUE, Settings};
+use crate::catalog::{
+    Catalog, Change, DecisionEntry, Erase, NewRecording, Permitted, QUEUE, Settings,
+};
 use crate::cli::{Arguments, Context, Failure, Output, Running, Serve, dispatch};
 use crate::config::{Config, Loaded};
 use crate::consent::DecisionFacts;
@@ -117,6 +119,7 @@ fn fill(config: &Config) -> (DecisionFacts, PathBuf) {
             key: store.wrap(&key).unwrap(),
             codecs: "{}".to_owned(),
         }),
+        erase: Erase::Nothing,
         events: Vec::new(),
     };
     runtime.block_on(async {

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::catalog::{Filter, Integrity, Reader, RecordingDetail, RecordingState, SegmentRow};
+use crate::catalog::{
+    Filter, Integrity, Reader, RecordingDetail, RecordingState, Remains, SegmentRow, Tombstone,
+};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -40,7 +42,7 @@ pub(super) struct Arguments {
 struct Check {
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<RecordingId>,
-    /// `segment`, `manifests`, `evidence`, `chain` or `catalog`.
+    /// `segment`, `manifests`, `erasure`, `evidence`, `chain` or `catalog`.
     check: &'static str,
     name: String,
     ok: bool,
@@ -148,10 +150,13 @@ impl Proof<'_> {
             matches!(detail.recording.state, RecordingState::Erased | RecordingState::Expired);
         if !erased {
             let mut manifests = Vec::new();
-            for segment in &detail.segments {
+            for segment in detail.segments.iter().filter(|it| !is_erased(detail, it)) {
                 self.segment(detail, segment, &mut manifests)?;
             }
             self.manifests(id, &manifests)?;
+        }
+        for tombstone in detail.streams.iter().filter_map(|stream| stream.erased.as_ref()) {
+            self.erasure(tombstone)?;
         }
         for record in self.reader.evidence_of(id)? {
             let proved = proof::record(&record, &self.keys);
@@ -165,6 +170,32 @@ impl Proof<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Proves that nothing is left of a stream that is said to be erased.
+    fn erasure(&mut self, tombstone: &Tombstone) -> Result<(), Failure> {
+        let stream = tombstone.stream;
+        let remains = self.reader.remains_of(stream)?;
+        let files = segments::files(self.config, stream)?;
+        let (ok, said) = match tombstone.verified {
+            None => (true, segments::erased(tombstone)),
+            Some(_) if files == 0 && remains == Remains::NONE => {
+                (true, format!("{}; nothing of it is left", segments::erased(tombstone)))
+            }
+            Some(_) => {
+                let rows = remains.keys + remains.segments + remains.gaps;
+                let said = segments::erased(tombstone);
+                (false, format!("{said}, but {files} files and {rows} rows are there again"))
+            }
+        };
+        self.tell(Check {
+            recording: Some(stream.recording),
+            check: "erasure",
+            name: show::voice(stream.index),
+            ok,
+            said,
+            range: None,
+        })
     }
 
     fn segment(
@@ -236,7 +267,8 @@ impl Proof<'_> {
         if manifests.is_empty() {
             return Ok(());
         }
-        let proved = verify_chain(manifests);
+        let erased = self.reader.erased_manifests(id)?;
+        let proved = verify_chain(manifests, &erased);
         self.tell(Check {
             recording: Some(id),
             check: "manifests",
@@ -275,4 +307,10 @@ impl Proof<'_> {
             ))),
         }
     }
+}
+
+/// Whether a segment is of a stream that is erased, or about to be.
+fn is_erased(detail: &RecordingDetail, segment: &SegmentRow) -> bool {
+    let stream = detail.streams.iter().find(|row| row.stream == segment.stream);
+    stream.is_some_and(|row| row.erased.is_some())
 }

@@ -8,6 +8,7 @@ mod joint;
 mod keypad;
 pub mod locale;
 pub mod machine;
+mod message;
 mod party;
 mod pausing;
 pub mod policy;

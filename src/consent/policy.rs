@@ -88,7 +88,8 @@ pub enum AcceptAgain {
 pub enum OnUnavailable {
     /// It goes on, unrecorded.
     Proceed,
-    /// It is refused (503) or ended.
+    /// It is refused or ended. With 603: a PBX takes a 503 for an agent that is down, and sends
+    /// the call around it.
     Refuse,
 }
 

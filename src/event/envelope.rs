@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::event::{
     AccessExported, AccessPlayed, AgentDegraded, AgentDraining, AgentReady, AgentStopped,
-    CallEnded, CallStarted, Entity, Kind, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft,
-    PermissionDecided, RecordingBlocked, RecordingFailed, RecordingPaused, RecordingResumed,
-    RecordingSealed, RecordingStarted, SegmentSealed,
+    CallEnded, CallStarted, Entity, Erasure, ErasureCompleted, ErasureFailed, ErasureRequested,
+    Kind, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, PermissionDecided, RecordingBlocked,
+    RecordingErased, RecordingFailed, RecordingPaused, RecordingResumed, RecordingSealed,
+    RecordingStarted, SegmentSealed,
 };
 use crate::ids::{CallId, EventId, Leg, RecordingId, Token};
 use crate::time::Timestamp;
@@ -44,8 +45,9 @@ macro_rules! bodies {
 bodies! {
     CallStarted, CallEnded, PartyJoined, PartyLeft, NoticeStarted, NoticeEnded, PermissionDecided,
     RecordingStarted, RecordingPaused, RecordingResumed, RecordingSealed, RecordingBlocked,
-    RecordingFailed, SegmentSealed, AccessPlayed, AccessExported, AgentReady, AgentDegraded,
-    AgentDraining, AgentStopped,
+    RecordingFailed, RecordingErased, SegmentSealed, ErasureRequested, ErasureCompleted,
+    ErasureFailed, AccessPlayed, AccessExported, AgentReady, AgentDegraded, AgentDraining,
+    AgentStopped,
 }
 
 /// An event that happened and is not stored yet.
@@ -125,7 +127,11 @@ impl Body {
             Body::RecordingSealed(_) => Kind::RecordingSealed,
             Body::RecordingBlocked(_) => Kind::RecordingBlocked,
             Body::RecordingFailed(_) => Kind::RecordingFailed,
+            Body::RecordingErased(_) => Kind::RecordingErased,
             Body::SegmentSealed(_) => Kind::SegmentSealed,
+            Body::ErasureRequested(_) => Kind::ErasureRequested,
+            Body::ErasureCompleted(_) => Kind::ErasureCompleted,
+            Body::ErasureFailed(_) => Kind::ErasureFailed,
             Body::AccessPlayed(_) => Kind::AccessPlayed,
             Body::AccessExported(_) => Kind::AccessExported,
             Body::AgentReady(_) => Kind::AgentReady,
@@ -150,7 +156,11 @@ impl Body {
             Body::RecordingSealed(it) => Some(it.call),
             Body::RecordingBlocked(it) => Some(it.call),
             Body::RecordingFailed(it) => Some(it.call),
+            Body::RecordingErased(it) => Some(it.call),
             Body::SegmentSealed(it) => Some(it.call),
+            Body::ErasureRequested(it) => Some(it.erasure.call),
+            Body::ErasureCompleted(it) => Some(it.erasure.call),
+            Body::ErasureFailed(it) => Some(it.erasure.call),
             Body::AccessPlayed(_)
             | Body::AccessExported(_)
             | Body::AgentReady(_)
@@ -169,7 +179,11 @@ impl Body {
             Body::RecordingSealed(it) => Some(it.recording),
             Body::RecordingBlocked(it) => Some(it.recording),
             Body::RecordingFailed(it) => Some(it.recording),
+            Body::RecordingErased(it) => Some(it.recording),
             Body::SegmentSealed(it) => Some(it.recording),
+            Body::ErasureRequested(it) => Some(it.erasure.recording),
+            Body::ErasureCompleted(it) => Some(it.erasure.recording),
+            Body::ErasureFailed(it) => Some(it.erasure.recording),
             Body::AccessPlayed(it) => Some(it.recording),
             Body::AccessExported(it) => Some(it.recording),
             Body::CallStarted(_)
@@ -194,6 +208,7 @@ impl Body {
         let playing = |call: CallId, leg: Leg, playback: u32| {
             named(entity, call.0, &[u32::from(leg.stream().0), playback])
         };
+        let erasure = |it: &Erasure| named(entity, it.recording.0, &[u32::from(it.stream.0)]);
         match self {
             Body::CallStarted(it) => it.call.0,
             Body::CallEnded(it) => it.call.0,
@@ -210,9 +225,13 @@ impl Body {
             Body::RecordingSealed(it) => it.recording.0,
             Body::RecordingBlocked(it) => it.recording.0,
             Body::RecordingFailed(it) => it.recording.0,
+            Body::RecordingErased(it) => it.recording.0,
             Body::SegmentSealed(it) => {
                 named(entity, it.recording.0, &[u32::from(it.stream.0), it.index])
             }
+            Body::ErasureRequested(it) => erasure(&it.erasure),
+            Body::ErasureCompleted(it) => erasure(&it.erasure),
+            Body::ErasureFailed(it) => erasure(&it.erasure),
             Body::AccessPlayed(it) => it.recording.0,
             Body::AccessExported(it) => it.recording.0,
             Body::AgentReady(_)

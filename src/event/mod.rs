@@ -10,6 +10,7 @@ mod access;
 mod agent;
 mod call;
 mod envelope;
+mod erasure;
 mod kind;
 mod notice;
 mod permission;
@@ -24,6 +25,10 @@ pub use call::{
     PartyJoined, PartyLeft,
 };
 pub use envelope::{Body, Draft, FinishedEvent, Origin, Subject, finish};
+pub use erasure::{
+    Erasure, ErasureCompleted, ErasureFailed, ErasureReason, ErasureRequested, ErasureScope,
+    ErasureStep, RecordingErased,
+};
 pub use kind::{Entity, Kind};
 pub use notice::{CutReason, NoticeEnded, NoticeStarted};
 pub use permission::{Method, PermissionDecided};

@@ -321,11 +321,15 @@ pub enum ChainBreak {
 /// Proves that a recording's manifests (all of them, in any order) are one chain. That none is
 /// missing at its end, only the catalog knows.
 ///
+/// `erased` are the digests of manifests that were erased with their segments: a manifest may
+/// follow one of them, although it is not there.
+///
 /// # Errors
 ///
 /// [`ChainBreak`], the first that is found.
-pub fn verify_chain(manifests: &[SignedManifest]) -> Result<(), ChainBreak> {
-    let known: HashSet<Digest> = manifests.iter().map(SignedManifest::digest).collect();
+pub fn verify_chain(manifests: &[SignedManifest], erased: &[Digest]) -> Result<(), ChainBreak> {
+    let there = manifests.iter().map(SignedManifest::digest);
+    let known: HashSet<Digest> = there.chain(erased.iter().copied()).collect();
     let mut followers = HashMap::new();
     for signed in manifests {
         let name = signed.manifest.name();

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::writer::{Request, Work};
 use crate::catalog::{
-    Catalog, CommitError, DecisionEntry, NewRecording, OpenError, Permitted, QUEUE, Reader,
+    Catalog, CommitError, DecisionEntry, Erase, NewRecording, OpenError, Permitted, QUEUE, Reader,
     Settings,
 };
 use crate::consent::evidence::{ChainError, Head, sample, verify_chain};
@@ -137,7 +137,8 @@ fn entry(facts: DecisionFacts) -> DecisionEntry {
         codecs: CODECS.to_owned(),
     });
     let decision = sample::decision(facts);
-    DecisionEntry { decision, number: None, permitted, events: Vec::new() }
+    let erase = Erase::Nothing;
+    DecisionEntry { decision, number: None, permitted, erase, events: Vec::new() }
 }
 
 /// A permission of the `n`th call's caller.

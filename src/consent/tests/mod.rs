@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Receipt, Settings};
+use crate::catalog::{
+    Catalog, DecisionEntry, Erase, NewRecording, Permitted, QUEUE, Receipt, Settings,
+};
 use crate::clock;
 use crate::consent::machine::{Input, Output, PartyFacts, PausedBy, Permission, Verdict};
 use crate::consent::policy::{
@@ -57,7 +59,8 @@ impl Scratch {
             key: WrappedKey { epoch: Epoch(1), bytes: [stream.index.0; WrappedKey::LENGTH] },
             codecs: "{}".to_owned(),
         });
-        let entry = DecisionEntry { decision, number: None, permitted, events: Vec::new() };
+        let (erase, events) = (Erase::Nothing, Vec::new());
+        let entry = DecisionEntry { decision, number: None, permitted, erase, events };
         self.runtime.block_on(self.catalog.decide(entry)).unwrap()
     }
 }
@@ -122,7 +125,7 @@ impl<'a> Rig<'a> {
         for output in self.machine.handle(self.at, input) {
             match output {
                 Output::Play { leg, prompt, .. } => self.playing.push((leg, prompt)),
-                Output::Silence { .. } => {}
+                Output::Silence { .. } | Output::Farewell => {}
                 Output::Say { leg, prompt } => self.said.push((leg, prompt)),
                 Output::Release { leg } => self.released.push(leg),
                 Output::Over { recording } => self.over.push(recording),

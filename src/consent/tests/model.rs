@@ -158,7 +158,10 @@ impl World {
                 Output::Say { leg, .. } => {
                     self.hold(self.present.contains(&leg), "words for who is not there");
                 }
-                Output::Release { .. } | Output::Paused { .. } | Output::Resumed { .. } => {}
+                Output::Release { .. }
+                | Output::Paused { .. }
+                | Output::Resumed { .. }
+                | Output::Farewell => {}
             }
         }
         self.look();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::call::media::Watched;
-use crate::catalog::{Catalog, DecisionEntry, NewRecording, Permitted, QUEUE, Settings};
+use crate::catalog::{Catalog, DecisionEntry, Erase, NewRecording, Permitted, QUEUE, Settings};
 use crate::config::Config;
 use crate::consent::machine::{Input, Output, PartyFacts, Permission};
 use crate::consent::policy::{Ask, Basis, Gate, Policy};
@@ -172,8 +172,13 @@ fn granted() -> (Permission, Vec<Grant>, tempfile::TempDir) {
                     let codecs = "{}".to_owned();
                     let permitted =
                         decision.permits().map(|_| Permitted { recording, key, codecs });
-                    let entry =
-                        DecisionEntry { decision, number: None, permitted, events: Vec::new() };
+                    let entry = DecisionEntry {
+                        decision,
+                        number: None,
+                        permitted,
+                        erase: Erase::Nothing,
+                        events: Vec::new(),
+                    };
                     inputs.push_back(Input::Durable(
                         runtime.block_on(catalog.decide(entry)).unwrap(),
                     ));

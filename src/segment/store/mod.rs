@@ -313,7 +313,7 @@ mod tests {
             }
         }
         let manifests: Vec<_> = sealed.iter().map(|segment| segment.manifest.clone()).collect();
-        assert_eq!(verify_chain(&manifests), Ok(()));
+        assert_eq!(verify_chain(&manifests, &[]), Ok(()));
         assert_eq!(manifests[0].manifest.previous, None);
         let folder = root.path().join(SegmentName::folder(stream().recording));
         for folder in folder.ancestors().take(4) {
@@ -355,9 +355,10 @@ mod tests {
             all.extend(sealed(&reports).into_iter().map(|segment| segment.manifest));
         }
         assert_eq!(all.len(), 3);
-        assert_eq!(verify_chain(&all), Ok(()));
-        all.remove(1);
-        assert!(verify_chain(&all).is_err());
+        assert_eq!(verify_chain(&all, &[]), Ok(()));
+        let erased = all.remove(1).digest();
+        assert!(verify_chain(&all, &[]).is_err());
+        assert_eq!(verify_chain(&all, &[erased]), Ok(()), "a link that was erased");
     }
 
     #[test]
