@@ -405,7 +405,11 @@ impl Phone {
 
     fn hear(&mut self) {
         let mut buffer = [0; 2048];
-        while let Ok(length) = self.rtp.recv(&mut buffer) {
+        while let Ok((length, from)) = self.rtp.recv_from(&mut buffer) {
+            // Ports are used again: what was meant for another call is not heard.
+            if self.media.is_none_or(|peer| peer != from) {
+                continue;
+            }
             let Some((header, payload)) = buffer[..length].split_first_chunk::<12>() else {
                 continue;
             };

@@ -21,9 +21,8 @@ pub struct Books<'a> {
 
 /// What it wrote of one call.
 pub struct Account {
-    pub id: String,
     pub events: Vec<Value>,
-    /// In the order in which they were permitted.
+    /// In the order in which they began.
     pub recordings: Vec<Recording>,
 }
 
@@ -64,21 +63,17 @@ impl<'a> Books<'a> {
         self.account_of(&id)
     }
 
-    /// Every call that there was.
-    pub fn accounts(&self) -> Vec<Account> {
-        let started = self.events.iter().filter(|e| kind(e) == "call.started");
-        started.map(|e| self.account_of(e["subject"].as_str().expect("an id"))).collect()
-    }
-
     fn account_of(&self, call: &str) -> Account {
         let of_call = |e: &&Value| e["correlationid"] == call || e["subject"] == call;
         let events: Vec<Value> = self.events.iter().filter(of_call).cloned().collect();
         let mut ids: Vec<&str> = Vec::new();
-        for event in events.iter().filter(|e| kind(e) == "recording.started") {
+        // One that failed has no packets.
+        for event in events.iter().filter(|e| kind(e) == "recording.sealed") {
             ids.push(event["data"]["recording"].as_str().expect("an id"));
         }
-        let recordings = ids.iter().map(|id| self.recording(id, &events)).collect();
-        Account { id: call.to_owned(), events, recordings }
+        let mut recordings: Vec<_> = ids.iter().map(|id| self.recording(id, &events)).collect();
+        recordings.sort_by_key(|recording| recording.started);
+        Account { events, recordings }
     }
 
     fn recording(&self, id: &str, events: &[Value]) -> Recording {
@@ -132,9 +127,10 @@ impl Account {
         self.events.iter().map(kind).collect()
     }
 
-    /// How many there are of one word.
-    pub fn count(&self, word: &str) -> usize {
-        self.events.iter().filter(|e| kind(e) == word).count()
+    /// Whether the party on this leg was ever on the line.
+    pub fn joined(&self, leg: Leg) -> bool {
+        let joined = |e: &&Value| kind(e) == "party.joined";
+        self.events.iter().filter(joined).any(|e| e["data"]["role"] == leg.as_str())
     }
 
     /// The decisions about a party, in order: the last word of each event, its recording and time.
