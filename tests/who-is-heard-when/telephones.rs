@@ -11,7 +11,7 @@ use crate::support::audio::{loudness, tone};
 use crate::support::baresip::BaresipConfig;
 use crate::support::scenario::pcmu;
 use crate::support::wire_phone::ulaw;
-use crate::support::{Agent, AgentBuilder, Ports, Scenario, Sipp, wait_until};
+use crate::support::{Agent, AgentBuilder, Scenario, Sipp, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
 const CALLER_HZ: f64 = 500.0;
@@ -118,21 +118,13 @@ fn tone_step(folder: &std::path::Path, hz: f64) -> String {
 fn two_sipps_are_asked_side_by_side_and_both_agree() {
     let folder = tempfile::tempdir().expect("a folder");
     let sdp = pcmu().replace("[media_port]", "[rtpstream_audio_port]");
-    let mut ports = Ports::claim();
-    let mut streams = |sipp: Sipp| {
-        let range = ports.range(8);
-        sipp.arg("-min_rtp_port")
-            .arg(range.start().to_string())
-            .arg("-max_rtp_port")
-            .arg(range.end().to_string())
-    };
     let callee = Scenario::is_called()
         .picks_up(&sdp)
         .raw(&tone_step(folder.path(), CALLEE_HZ))
         .waits(1_200)
         .presses('1')
         .waits_for_bye();
-    let callee = streams(Sipp::plays(&callee, None)).start();
+    let callee = Sipp::plays(&callee, None).start();
     let agent = asking(&Leg::BOTH)
         .sip("info_keys = true")
         .inline(format!("sip:{}", callee.addr()))
@@ -144,7 +136,7 @@ fn two_sipps_are_asked_side_by_side_and_both_agree() {
         .presses('1')
         .waits(3_000)
         .hangs_up();
-    let caller = streams(Sipp::plays(&caller, Some(agent.udp())).service("1"));
+    let caller = Sipp::plays(&caller, Some(agent.udp())).service("1");
     caller.run().expect_success();
     callee.finish().expect_success();
     agent.wait_event("recording.sealed", SOON);

@@ -82,7 +82,7 @@ impl Script {
             "[[policy]]\nname = \"{policy}\"\nbasis = \"consent\"\npurposes = [\"quality\"]\n\
              controller = \"Test GmbH\"\ngate = \"opt-in\"\nask = [{}]\nstanding = {{ {} }}\n\
              scope = \"{scope}\"\nlocale = \"en-US\"\nattempts = 1\nanswer_within = \"1s\"\n\
-             pause_by = [\"caller\", \"callee\"]\npause_limit = \"5s\"\naccept_again = true\n\
+             pause_by = [\"caller\", \"callee\"]\npause_limit = \"10s\"\naccept_again = true\n\
              on_withdrawal = \"keep\"\nretention = \"90d\"\n",
             asked.join(", "),
             standing.join(", "),
