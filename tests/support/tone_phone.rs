@@ -90,12 +90,12 @@ impl Log {
 impl Heard {
     /// Whether this frequency is in it at more than a twentieth of the full scale.
     pub fn sounds_like(&self, hz: f64) -> bool {
-        self.payload_type == 0 && audio::level(&self.samples(), 8_000, hz) > 0.05
+        self.holds(hz, 0.05)
     }
 
-    /// Its loudness as a part of the full scale.
-    pub fn loudness(&self) -> f64 {
-        audio::loudness(&self.samples())
+    /// Whether this frequency is in it at more than this part of the full scale.
+    pub fn holds(&self, hz: f64, level: f64) -> bool {
+        self.payload_type == 0 && audio::level(&self.samples(), 8_000, hz) > level
     }
 
     fn samples(&self) -> Vec<i16> {

@@ -189,7 +189,7 @@ fn is_per_party(started: &Value) -> bool {
     started["data"]["policy"].as_str().is_some_and(|name| name.contains("per-party"))
 }
 
-fn micros(time: &Value) -> i64 {
+pub fn micros(time: &Value) -> i64 {
     let text = time.as_str().expect("a time");
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_microsecond()
 }

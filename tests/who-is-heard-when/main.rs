@@ -7,7 +7,9 @@
 
 mod books;
 mod measure;
+mod speed;
 mod telephones;
+mod waiting;
 mod wild;
 #[path = "../support/mod.rs"]
 mod support;
