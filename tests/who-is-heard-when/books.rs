@@ -27,7 +27,6 @@ pub struct Account {
 }
 
 /// One recording of a call.
-#[derive(Debug)]
 pub struct Recording {
     pub id: String,
     /// When its export begins, in microseconds since 1970.
@@ -131,6 +130,12 @@ impl Account {
     pub fn joined(&self, leg: Leg) -> bool {
         let joined = |e: &&Value| kind(e) == "party.joined";
         self.events.iter().filter(joined).any(|e| e["data"]["role"] == leg.as_str())
+    }
+
+    /// Whether the party on this leg hung up.
+    pub fn was_ended_by(&self, leg: Leg) -> bool {
+        let cause = format!("{leg}-hung-up");
+        self.events.iter().any(|e| kind(e) == "call.ended" && e["data"]["cause"] == cause)
     }
 
     /// The decisions about a party, in order: the last word of each event, its recording and time.

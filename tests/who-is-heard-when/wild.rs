@@ -169,9 +169,10 @@ fn whatever_phones_do_nothing_is_written_outside_of_a_permission() {
         measure::check(&account, Kind::Wild, sides);
         for leg in &script.ask {
             let decided = !account.decisions(*leg).is_empty();
-            // Under `all` one "no" ends the other's question, too.
+            // Under `all` another's "no" or hang-up ends the question, too.
             let other = account.decisions(leg.other()).iter().any(|(word, _)| *word != "granted");
-            assert!(decided || other || !account.joined(*leg), "{leg}: {:?}", account.story());
+            let ended = other || account.was_ended_by(leg.other()) || !account.joined(*leg);
+            assert!(decided || ended, "{leg}: {:?}", account.story());
         }
     }
     ledger::proven(&agent);
