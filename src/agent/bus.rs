@@ -1,10 +1,11 @@
-//! From `[nats]` to a running publisher.
+//! From `[nats]` to a running publisher, which carries out commands too.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::agent::clerk::Clerk;
 use crate::agent::outbox::CatalogOutbox;
-use crate::bus::{Bus, BusConfig, BusTls, Credentials, Unsupported};
+use crate::bus::{Bus, BusConfig, BusTls, Credentials};
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::config::{Nats, NatsAuth};
@@ -29,8 +30,13 @@ pub enum BusError {
     },
 }
 
-/// Starts publishing in the background.
-pub(super) fn start(nats: &Nats, origin: Origin, catalog: Catalog) -> Result<Bus, BusError> {
+/// Starts publishing, and carrying out commands, in the background.
+pub(super) fn start(
+    nats: &Nats,
+    origin: Origin,
+    catalog: Catalog,
+    clerk: Clerk,
+) -> Result<Bus, BusError> {
     let mut config = BusConfig::new(nats.servers.join(",").parse()?, origin);
     config.replicas = nats.replicas;
     config.credentials = match &nats.auth {
@@ -52,7 +58,7 @@ pub(super) fn start(nats: &Nats, origin: Origin, catalog: Catalog) -> Result<Bus
         identity: nats.tls.client.clone(),
     };
     tokio::spawn(prune(catalog.clone(), nats.reconcile));
-    Ok(Bus::start(config, CatalogOutbox { catalog }, Unsupported))
+    Ok(Bus::start(config, CatalogOutbox { catalog }, clerk))
 }
 
 async fn prune(catalog: Catalog, window: Duration) {

@@ -1,6 +1,8 @@
 //! The one task that owns the calls: everything that happens comes here, one thing after the
 //! other, and every call's machine is asked what to do about it.
 
+mod orders;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agent::command::{CallOrder, Refusal};
+use crate::agent::core::orders::Awaited;
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::keeper::{Decided, Keeper, Permits};
@@ -21,6 +25,7 @@ use crate::catalog::Receipt;
 use crate::clock;
 use crate::config::Config;
 use crate::consent::Decision;
+use crate::control::{CallList, OrderDone};
 use crate::ids::{CallId, Leg, RecordingId};
 use crate::keys::ReferenceKey;
 use crate::media::{Media, MediaReport, PromptBook};
@@ -46,6 +51,10 @@ pub(super) enum Inward {
     Resolved { txn: ServerTxn, request: Box<Incoming>, addr: Option<SocketAddr> },
     /// What is there, for the control socket.
     Status(oneshot::Sender<Status>),
+    /// Which calls there are, for the control socket.
+    Calls(oneshot::Sender<CallList>),
+    /// An order for a call, from outside.
+    Order { order: CallOrder, reply: oneshot::Sender<Result<OrderDone, Refusal>> },
     /// Calls that arrive from now on are routed by this.
     Reload(Arc<Config>),
     /// End every call.
@@ -86,6 +95,7 @@ pub(super) struct Table {
     deadlines: BTreeSet<(Instant, CallId)>,
     /// INVITEs whose next hop is being looked up, and whether they were cancelled meanwhile.
     pub(super) resolving: HashMap<ServerTxn, Standing>,
+    awaited: Awaited,
     started: u64,
 }
 
@@ -182,6 +192,7 @@ impl Core {
                 self.keeper.media_closed(call);
             }
             Inward::Decided(Decided { call, leg, number, recording }, receipt) => {
+                self.table.awaited.decided(call, number, receipt.is_some());
                 let permits = receipt.as_ref().is_some_and(|it| it.value().permits().is_some());
                 let input = match receipt {
                     Some(receipt) => Input::Durable(receipt),
@@ -197,6 +208,10 @@ impl Core {
                 let status = Status { calls: self.table.len(), keeping: self.keeper.len() };
                 let _ = answer.send(status);
             }
+            Inward::Calls(answer) => {
+                let _ = answer.send(self.calls());
+            }
+            Inward::Order { order, reply } => self.on_order(&order, reply),
             Inward::Reload(config) => self.config = config,
             Inward::HangUp => {
                 let calls: Vec<CallId> = self.table.calls.keys().copied().collect();

@@ -8,7 +8,10 @@
 //! ```
 
 mod admit;
+mod answers;
 mod bus;
+mod clerk;
+mod command;
 mod core;
 mod counters;
 mod fault;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::agent::clerk::Clerk;
 use crate::agent::core::{Core, Inward, Table};
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
@@ -124,6 +125,7 @@ pub struct Agent {
     pub(super) reference: Arc<ReferenceKey>,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
+    pub(super) clerk: Clerk,
     pub(super) eraser: Eraser,
     pub(super) health: Arc<Health>,
     pub(super) inward: mpsc::UnboundedSender<Inward>,
@@ -201,8 +203,9 @@ impl Agent {
             let eraser = eraser.clone();
             move || eraser.look()
         });
+        let clerk = Clerk::new(inward.clone(), scribe.clone());
         let bus = match &config.nats {
-            Some(nats) => Some(bus::start(nats, origin, catalog.clone())?),
+            Some(nats) => Some(bus::start(nats, origin, catalog.clone(), clerk.clone())?),
             None => None,
         };
         let http_addr = http.as_ref().map(|bound| bound.addr().to_string());
@@ -282,6 +285,7 @@ impl Agent {
             reference,
             catalog,
             scribe,
+            clerk,
             eraser,
             health,
             inward,

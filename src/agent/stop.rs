@@ -12,7 +12,7 @@ use crate::agent::scribe::Told;
 use crate::agent::start::{Agent, StartError};
 use crate::clock;
 use crate::config::{Loaded, Source};
-use crate::control::{Command, ControlRequest, Draining, ListChange, Reply};
+use crate::control::{CallList, Command, ControlRequest, Draining, ListChange, Reply};
 use crate::event::{AgentDraining, AgentStopped};
 use crate::keys;
 use crate::time::Timestamp;
@@ -221,6 +221,15 @@ impl Agent {
         let reply = match request.command {
             Command::Status {} => Reply::Status(Box::new(self.observer.status())),
             Command::Drain {} => Reply::Draining(self.draining(drains_since)),
+            Command::Calls {} => Reply::Calls(self.list().await),
+            Command::CarryOut { verb, body } => {
+                // A withdrawal waits for the disk, and others should not wait for it.
+                let (clerk, reply) = (self.clerk.clone(), request.reply);
+                tokio::spawn(async move {
+                    let _ = reply.send(clerk.by_socket(&verb, &body).await);
+                });
+                return;
+            }
             Command::NoteExport(note) => {
                 match self
                     .catalog
@@ -268,6 +277,12 @@ impl Agent {
     async fn busy(&self) -> bool {
         let status = self.look().await;
         status.calls > 0 || status.keeping > 0
+    }
+
+    async fn list(&self) -> CallList {
+        let (answer, list) = oneshot::channel();
+        let _ = self.inward.send(Inward::Calls(answer));
+        list.await.unwrap_or_default()
     }
 
     async fn look(&self) -> crate::agent::core::Status {

@@ -1,11 +1,12 @@
 //! Commands over NATS: heard at once and answered, and kept for a minute in `ASSENT_COMMANDS` for
 //! an agent that was away.
 //!
-//! A command that comes both ways, or twice, is carried out once: its `id` decides.
+//! Every agent of a fleet hears every command, and one answers: the one that has what it is about.
+//! What is wrong whoever it is about is answered by one of them, which the server chooses (a queue
+//! group). A command comes both ways, and perhaps twice: its `id` tells that it is the same.
 
-use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -25,10 +26,8 @@ use crate::ids::Token;
 
 /// The largest command that is read.
 const LARGEST: usize = 64 * 1024;
-/// How many answers are remembered, to repeat them.
-const REMEMBERED: usize = 4096;
-/// How long; longer than a command lives, so that none is carried out twice.
-const MEMORY: Duration = Duration::from_secs(120);
+/// The agents of a fleet, of which the server chooses one.
+const FLEET: &str = "assent";
 /// A consumer that nobody used for so long belonged to an agent that is gone.
 const CONSUMER_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -71,11 +70,16 @@ impl Reply {
     }
 }
 
-/// Who carries commands out. Called for each id once, unless the answer is forgotten by then; and
-/// audits it.
+/// Who carries commands out, and audits them. Asked again for a command that comes again: the same
+/// `id` is the same command.
 pub trait Commands: Send + Sync + 'static {
-    /// Carries out a command, or says why not.
-    fn run(&self, command: Command) -> impl Future<Output = Reply> + Send;
+    /// Carries out a command, or says why not; `None` where it is not about anything of this agent,
+    /// or wrong in itself.
+    fn run(&self, command: Command) -> impl Future<Output = Option<Reply>> + Send;
+
+    /// What is wrong with a command whoever it is about, if anything. One agent of the fleet is
+    /// asked, and it never carries the command out.
+    fn refuse(&self, command: Command) -> impl Future<Output = Option<Reply>> + Send;
 }
 
 /// Refuses every command.
@@ -83,9 +87,14 @@ pub trait Commands: Send + Sync + 'static {
 pub struct Unsupported;
 
 impl Commands for Unsupported {
-    async fn run(&self, command: Command) -> Reply {
+    async fn run(&self, _: Command) -> Option<Reply> {
+        None
+    }
+
+    async fn refuse(&self, command: Command) -> Option<Reply> {
         let verb = command.verb;
-        Reply::refused("unsupported", &format!("this agent does not carry out \"{verb}\""))
+        let message = format!("this agent does not carry out \"{verb}\"");
+        Some(Reply::refused("unsupported", &message))
     }
 }
 
@@ -95,12 +104,16 @@ pub(super) async fn serve(
     stream: &Stream,
     origin: &Origin,
     commands: &impl Commands,
-    answers: &mut Answers,
 ) -> Result<(), Trouble> {
     let subject = format!("assent.v1.{}.cmd.*", origin.tenant);
     let what = "to listen for commands";
     let mut direct =
         link.client.subscribe(subject.clone()).await.map_err(|why| Trouble::refused(what, why))?;
+    let mut fleet = link
+        .client
+        .queue_subscribe(subject.clone(), FLEET.to_owned())
+        .await
+        .map_err(|why| Trouble::refused(what, why))?;
     let name = format!("assent-{}-{}", origin.tenant, origin.node);
     let wanted = pull::Config {
         durable_name: Some(name.clone()),
@@ -125,11 +138,18 @@ pub(super) async fn serve(
             () = link.lost() => return Err(Trouble::Lost),
             message = direct.next() => {
                 let Some(message) = message else { return Err(Trouble::Lost) };
-                let reply = answer(&message.subject, &message.payload, commands, answers).await;
-                if let Some(to) = message.reply {
-                    let sent = link.client.publish(to, reply.to_bytes()).await;
-                    sent.map_err(|why| Trouble::refused("an answer", why))?;
+                // What does not read is answered below.
+                if let Ok(command) = read(&message.subject, &message.payload) {
+                    answer(link, message.reply, commands.run(command).await).await?;
                 }
+            }
+            message = fleet.next() => {
+                let Some(message) = message else { return Err(Trouble::Lost) };
+                let reply = match read(&message.subject, &message.payload) {
+                    Ok(command) => commands.refuse(command).await,
+                    Err(refused) => Some(refused),
+                };
+                answer(link, message.reply, reply).await?;
             }
             message = kept.next() => {
                 let Some(message) = message else { return Err(Trouble::Lost) };
@@ -138,7 +158,9 @@ pub(super) async fn serve(
                 let now = i128::from(clock::wall().as_micros()).saturating_mul(1_000);
                 let life = i128::try_from(COMMAND_LIFE.as_nanos()).unwrap_or(i128::MAX);
                 let end = if sent.is_some_and(|sent| now.saturating_sub(sent) <= life) {
-                    answer(&message.subject, &message.payload, commands, answers).await;
+                    if let Ok(command) = read(&message.subject, &message.payload) {
+                        commands.run(command).await;
+                    }
                     AckKind::Ack
                 } else {
                     tracing::info!("a command had expired before this agent could read it");
@@ -151,26 +173,17 @@ pub(super) async fn serve(
 }
 
 async fn answer(
-    subject: &str,
-    payload: &[u8],
-    commands: &impl Commands,
-    answers: &mut Answers,
-) -> Reply {
-    let command = match read(subject, payload) {
-        Ok(command) => command,
-        Err(refused) => return refused,
-    };
-    let id = command.id;
-    if let Some(known) = answers.known(id) {
-        return known;
-    }
-    let reply = commands.run(command).await;
-    answers.remember(id, reply.clone());
-    reply
+    link: &Link,
+    to: Option<async_nats::Subject>,
+    reply: Option<Reply>,
+) -> Result<(), Trouble> {
+    let Some((to, reply)) = to.zip(reply) else { return Ok(()) };
+    let sent = link.client.publish(to, reply.to_bytes()).await;
+    sent.map_err(|why| Trouble::refused("an answer", why))
 }
 
 fn read(subject: &str, payload: &[u8]) -> Result<Command, Reply> {
-    let bad = |message: &str| Reply::refused("bad-request", message);
+    let bad = |message: &str| Reply::refused("malformed", message);
     let verb = subject.rsplit('.').next().and_then(|verb| verb.parse().ok());
     let verb = verb.ok_or_else(|| bad("a verb is one word of a-z, 0-9, - and _"))?;
     if payload.len() > LARGEST {
@@ -182,33 +195,6 @@ fn read(subject: &str, payload: &[u8]) -> Result<Command, Reply> {
     let id = body.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
     let id = id.ok_or_else(|| bad("a command has an \"id\": a UUID, best of version 7"))?;
     Ok(Command { verb, id, body })
-}
-
-/// The answers of the last minutes.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    by_id: HashMap<Uuid, Reply>,
-    order: VecDeque<(Uuid, Instant)>,
-}
-
-impl Answers {
-    fn known(&mut self, id: Uuid) -> Option<Reply> {
-        let now = clock::now();
-        while let Some((oldest, at)) = self.order.front().copied() {
-            if now.saturating_duration_since(at) <= MEMORY && self.order.len() <= REMEMBERED {
-                break;
-            }
-            self.order.pop_front();
-            self.by_id.remove(&oldest);
-        }
-        self.by_id.get(&id).cloned()
-    }
-
-    fn remember(&mut self, id: Uuid, reply: Reply) {
-        if self.by_id.insert(id, reply).is_none() {
-            self.order.push_back((id, clock::now()));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -227,21 +213,8 @@ mod tests {
             ("assent.v1.t.cmd.pause", "\u{0}"),
         ] {
             let Reply(reply) = read(subject, payload.as_bytes()).unwrap_err();
-            assert_eq!(reply["code"], "bad-request", "{payload}");
+            assert_eq!(reply["code"], "malformed", "{payload}");
         }
         assert!(read("assent.v1.t.cmd.pause", &vec![b' '; LARGEST + 1]).is_err());
-    }
-
-    #[test]
-    fn answers_are_remembered_up_to_a_limit() {
-        let mut answers = Answers::default();
-        for nth in 0..(REMEMBERED as u128 + 500) {
-            let id = Uuid::from_u128(nth);
-            assert_eq!(answers.known(id), None);
-            answers.remember(id, Reply::ok(Map::new()));
-        }
-        assert!(answers.by_id.len() <= REMEMBERED + 1);
-        assert_eq!(answers.by_id.len(), answers.order.len());
-        assert!(answers.known(Uuid::from_u128(REMEMBERED as u128 + 400)).is_some());
     }
 }

@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::bus::commands::{self, Answers, Commands};
+use crate::bus::commands::{self, Commands};
 use crate::bus::link::{Link, printable};
 use crate::bus::publish::{Outcome, SetAside, publish};
 use crate::bus::reconcile::reconcile;
@@ -78,14 +78,13 @@ struct Stopped;
 
 impl<O: Outbox, C: Commands> Worker<O, C> {
     async fn run(self) {
-        let mut answers = Answers::default();
         let mut pause = self.config.shortest_pause;
         loop {
             // One more attempt after the wish to stop: what waits should go out.
             let last = self.is_stopping();
             self.board.note(|status| status.link = LinkStatus::Connecting);
             let began = clock::now();
-            let Err(trouble) = self.session(&mut answers).await else { break };
+            let Err(trouble) = self.session().await else { break };
             self.report(&trouble).await;
             if last {
                 break;
@@ -102,7 +101,7 @@ impl<O: Outbox, C: Commands> Worker<O, C> {
         self.board.note(|status| status.link = LinkStatus::Stopped);
     }
 
-    async fn session(&self, answers: &mut Answers) -> Result<Stopped, Trouble> {
+    async fn session(&self) -> Result<Stopped, Trouble> {
         let link = Link::connect(&self.config).await?;
         let streams = streams::ensure(&link, &self.config).await?;
         let recovered = reconcile(&*self.outbox, &streams.events).await?;
@@ -134,21 +133,16 @@ impl<O: Outbox, C: Commands> Worker<O, C> {
         let here = incarnation(streams.events.cached_info());
         tokio::select! {
             result = self.publish_all(&link, &here) => result,
-            never = self.serve(&link, streams.commands, answers) => match never {},
+            never = self.serve(&link, streams.commands) => match never {},
         }
     }
 
     /// Carries out commands for as long as that works. Events go on without them.
-    async fn serve(
-        &self,
-        link: &Link,
-        stream: Option<Stream>,
-        answers: &mut Answers,
-    ) -> Infallible {
+    async fn serve(&self, link: &Link, stream: Option<Stream>) -> Infallible {
         let Some(stream) = stream else { std::future::pending().await };
         let origin = &self.config.origin;
         loop {
-            let end = commands::serve(link, &stream, origin, &self.commands, answers).await;
+            let end = commands::serve(link, &stream, origin, &self.commands).await;
             if let Err(trouble @ Trouble::Refused { .. }) = end {
                 let warning = format!("no commands over NATS: {trouble}");
                 self.board.note(|status| {

@@ -206,6 +206,10 @@ impl Call {
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         if self.is_undecided() {
             self.phase = Phase::Asking;
+            if calling.progress == Progress::Nothing {
+                // A caller who waits for the callee's answer to the question hears it ring.
+                self.pass_progress(180, out);
+            }
         }
         self.prefer(at, Leg::Callee, &response.body, out);
         self.talk(at, out);

@@ -199,6 +199,8 @@ pub struct Call {
     pub(super) info_keys: InfoKeys,
     pub(super) recorder: Recorder,
     pub(super) permission: Permission,
+    /// The recording that the first permission is for.
+    pub(super) first_recording: RecordingId,
     pub(super) phase: Phase,
     pub(super) caller: CallerLeg,
     pub(super) callee: CalleeLeg,
@@ -254,6 +256,7 @@ impl Call {
             info_keys: setup.info_keys,
             recorder: setup.recorder,
             permission,
+            first_recording: setup.recording,
             phase: Phase::Asking,
             caller: CallerLeg::Invited(Box::new(Invited { txn: setup.txn, early: None })),
             callee: CalleeLeg::Idle,

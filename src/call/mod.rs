@@ -15,6 +15,7 @@ pub mod media;
 pub mod message;
 pub mod negotiate;
 mod offering;
+pub mod order;
 pub mod passing;
 pub mod setup;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod another;
 mod asking;
 mod indicating;
+mod orders;
 mod rig;
 
 use std::time::Duration;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::catalog::decide::note_party;
 use crate::catalog::writer::Identity;
-use crate::catalog::{Change, CommitError, do_not_record, tombstone, word};
+use crate::catalog::{Change, CommitError, command, do_not_record, tombstone, word};
 use crate::event::{
     CallEnded, CallStarted, Draft, FailReason, GapSpan, PartyLeft, RecordingFailed,
     RecordingSealed, SealResult, SegmentEnd, SegmentSealed,
@@ -65,6 +65,7 @@ fn write(db: &Connection, identity: &Identity, change: &Change) -> Result<(), Co
         Change::Gap { recording, gap } => add_gap(db, *recording, gap),
         Change::Listed { entry, number } => do_not_record::list(db, identity, entry, number),
         Change::Unlisted { party } => do_not_record::unlist(db, *party),
+        Change::Commanded(entry) => command::note(db, entry),
         Change::ErasureFailing { stream, at } => tombstone::failing(db, *stream, *at),
         Change::ErasedManifest { stream, digest } => tombstone::keep_link(db, *stream, *digest),
         Change::Sealed(_) | Change::Failed { .. } | Change::ErasureStep { .. } => Ok(()),

@@ -8,6 +8,7 @@
 //! [`Catalog::decide`] is where permission becomes durable, and the only way to a [`Receipt`].
 
 mod change;
+mod command;
 mod decide;
 mod do_not_record;
 mod error;
@@ -39,6 +40,7 @@ use crate::keys::{ReferenceKey, SigningKey};
 use crate::time::Timestamp;
 use writer::{Durable, Identity, Request, Work, Writer};
 
+pub use command::{CommandEntry, CommandOutcome, CommandRow, CommandWay};
 pub use do_not_record::{ListedParty, MAX_REASON_BYTES};
 pub use error::{CommitError, NotStored, OpenError, QueryError};
 pub use model::{

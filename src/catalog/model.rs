@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Erase, ListedParty, Tombstone};
+use crate::catalog::{CommandEntry, Erase, ListedParty, Tombstone};
 use crate::consent::Decision;
 use crate::consent::policy::Scope;
 use crate::event::{
@@ -148,6 +148,8 @@ pub enum Change {
         /// From when to when, and why.
         gap: GapSpan,
     },
+    /// Somebody gave a command.
+    Commanded(CommandEntry),
     /// A step of an erasure is done. Whatever the recording comes to by it is told too.
     ErasureStep {
         /// Of which stream.

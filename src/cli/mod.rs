@@ -17,6 +17,7 @@ mod keys;
 mod list;
 mod logging;
 mod note;
+mod order;
 mod output;
 mod policy_words;
 mod proof;
@@ -128,9 +129,14 @@ Examples:
     DoNotRecord(do_not_record::Arguments),
     /// Show the events as they are stored and published
     Events(events::Arguments),
-    /// Say how the running agent is
-    #[command(after_help = "Example:\n  assent status --json")]
-    Status,
+    /// Stop writing a call's recording until it is resumed, for a card number say
+    Pause(order::PauseArguments),
+    /// Go on with a recording that is paused
+    Resume(order::ResumeArguments),
+    /// Take a party's permission back, for who asks for it by other ways than a key
+    Withdraw(order::WithdrawArguments),
+    /// Say how the running agent is, and which calls are in progress
+    Status(status::Arguments),
     /// Take no new calls, let those in progress end, then stop the agent
     Drain(drain::Arguments),
     /// Look at the keys: epochs, and the public half of the signing key
@@ -183,7 +189,10 @@ fn dispatch(
         Command::Evidence(arguments) => evidence::run(&arguments, context, output),
         Command::DoNotRecord(arguments) => do_not_record::run(&arguments, context, output),
         Command::Events(arguments) => events::run(&arguments, context, output),
-        Command::Status => status::run(context, output),
+        Command::Pause(arguments) => order::pause(&arguments, context, output),
+        Command::Resume(arguments) => order::resume(&arguments, context, output),
+        Command::Withdraw(arguments) => order::withdraw(&arguments, context, output),
+        Command::Status(arguments) => status::run(&arguments, context, output),
         Command::Drain(arguments) => drain::run(&arguments, context, output),
         Command::Keys(arguments) => keys::run(&arguments, context, output),
     }

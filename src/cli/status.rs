@@ -1,5 +1,6 @@
-//! `assent status`: how the running agent is.
+//! `assent status`: how the running agent is, and which calls are in progress.
 
+use std::io::Write;
 use std::time::Duration;
 
 use crate::cli::context::Context;
@@ -8,12 +9,34 @@ use crate::cli::output::Output;
 use crate::cli::when;
 use crate::clock;
 use crate::config::Config;
-use crate::control::{self, Command, Reply, Status};
+use crate::control::{self, CallList, Command, Reply, Status};
 
 /// How long an agent may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn run(context: &Context, output: &mut Output) -> Result<(), Failure> {
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  assent status
+  assent status --json | jq .state
+  assent status --calls                  one line a call, the newest first
+
+A call is asking (somebody is asked), recording, paused or unrecorded. Nobody's number is shown;
+`assent pause`, `resume` and `withdraw` take the identifier of a call.")]
+pub(super) struct Arguments {
+    /// List the calls in progress instead
+    #[arg(long)]
+    calls: bool,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    context: &Context,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if arguments.calls {
+        return list(&calls(&context.config()?)?, output);
+    }
     let status = ask(&context.config()?)?;
     if output.is_json() {
         return Ok(output.value(&status)?);
@@ -51,6 +74,45 @@ pub(super) fn run(context: &Context, output: &mut Output) -> Result<(), Failure>
         output.line(format!("{:<12}{}: {}", need.name, weight, need.missing))?;
     }
     Ok(())
+}
+
+fn list(list: &CallList, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        for call in &list.calls {
+            output.value(call)?;
+        }
+    } else if list.calls.is_empty() {
+        output.line("No call is in progress.")?;
+    } else {
+        let rows: Vec<[String; 5]> = list
+            .calls
+            .iter()
+            .map(|call| {
+                [
+                    call.call.to_string(),
+                    when::short(call.since),
+                    call.state.as_str().to_owned(),
+                    call.recording.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+                    call.policy.clone(),
+                ]
+            })
+            .collect();
+        output.table(["CALL", "SINCE (UTC)", "STATE", "RECORDING", "POLICY"], &rows)?;
+    }
+    if list.left_out > 0 {
+        // Beside what a program reads; where stderr is gone, nothing is lost by it.
+        let _ = writeln!(std::io::stderr(), "assent: {} older calls are left out", list.left_out);
+    }
+    Ok(())
+}
+
+/// The calls in progress, the newest first.
+pub(super) fn calls(config: &Config) -> Result<CallList, Failure> {
+    match control::ask(&config.control_socket(), Command::Calls {}, PATIENCE)? {
+        Reply::Calls(calls) => Ok(calls),
+        Reply::Refused { message, .. } => Err(Failure::Unavailable(message)),
+        _ => Err(Failure::Failed("the agent answers something else".to_owned())),
+    }
 }
 
 fn ask(config: &Config) -> Result<Status, Failure> {

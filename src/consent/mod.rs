@@ -9,6 +9,7 @@ mod keypad;
 pub mod locale;
 pub mod machine;
 mod message;
+mod overview;
 mod party;
 mod pausing;
 pub mod policy;

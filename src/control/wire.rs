@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::control::calls::{CallList, OrderDone};
 use crate::event::{AccessExported, Draft, ExportFormat};
 use crate::ids::{CallId, EventId, PartyRef, Pii, RecordingId, StreamIndex};
 use crate::time::Timestamp;
@@ -18,6 +20,15 @@ pub enum Command {
     Drain {},
     /// Somebody is about to export a recording: store the event before they do.
     NoteExport(ExportNote),
+    /// Which calls are in progress.
+    Calls {},
+    /// Carry out what could come over NATS too.
+    CarryOut {
+        /// `pause`, `resume`, `withdraw`.
+        verb: String,
+        /// What docs/commands.md says.
+        body: Map<String, Value>,
+    },
     /// Change the do-not-record list.
     DoNotRecord(ListChange),
 }
@@ -111,6 +122,10 @@ pub enum Reply {
     },
     /// The do-not-record list is as it was asked for.
     Listed(ListReply),
+    /// Calls in progress.
+    Calls(CallList),
+    /// An order was carried out.
+    Done(OrderDone),
     /// It does not do what was asked.
     Refused {
         /// For programs.
@@ -195,6 +210,10 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     list: Option<ListReply>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    calls: Option<CallList>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<OrderDone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
@@ -208,6 +227,8 @@ impl Serialize for Reply {
             Reply::Draining(draining) => line.draining = Some(draining),
             Reply::Noted { event } => line.noted = Some(event),
             Reply::Listed(list) => line.list = Some(list),
+            Reply::Calls(calls) => line.calls = Some(calls),
+            Reply::Done(done) => line.done = Some(done),
             Reply::Refused { code, message } => {
                 line.ok = false;
                 line.code = Some(code);
@@ -221,15 +242,21 @@ impl Serialize for Reply {
 impl<'de> Deserialize<'de> for Reply {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let line = Line::deserialize(d)?;
-        match (line.ok, line.status, line.draining, line.noted, line.list) {
-            (true, Some(status), None, None, None) => Ok(Reply::Status(status)),
-            (true, None, Some(draining), None, None) => Ok(Reply::Draining(draining)),
-            (true, None, None, Some(event), None) => Ok(Reply::Noted { event }),
-            (true, None, None, None, Some(list)) => Ok(Reply::Listed(list)),
-            (false, None, None, None, None) => Ok(Reply::Refused {
-                code: line.code.unwrap_or_default(),
-                message: line.message.unwrap_or_default(),
-            }),
+        if !line.ok {
+            let (code, message) = (line.code.unwrap_or_default(), line.message.unwrap_or_default());
+            return Ok(Reply::Refused { code, message });
+        }
+        let answers = [
+            line.status.map(Reply::Status),
+            line.draining.map(Reply::Draining),
+            line.noted.map(|event| Reply::Noted { event }),
+            line.list.map(Reply::Listed),
+            line.calls.map(Reply::Calls),
+            line.done.map(Reply::Done),
+        ];
+        let mut answers = answers.into_iter().flatten();
+        match (answers.next(), answers.next()) {
+            (Some(answer), None) => Ok(answer),
             _ => Err(serde::de::Error::custom("neither an answer nor a refusal")),
         }
     }
@@ -272,6 +299,17 @@ mod tests {
         let reply = Reply::Draining(Draining { calls: 2, until: Timestamp::EPOCH });
         let text = serde_json::to_string(&reply).unwrap();
         assert!(text.starts_with(r#"{"ok":true,"draining":{"calls":2"#), "{text}");
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+        let done = OrderDone {
+            call: CallId(uuid::Uuid::nil()),
+            recording: None,
+            party: None,
+            state: crate::call::order::Recorded::Paused,
+            changed: true,
+        };
+        let reply = Reply::Done(done);
+        let text = serde_json::to_string(&reply).unwrap();
+        assert!(text.ends_with(r#""recording":null,"state":"paused","changed":true}}"#), "{text}");
         assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
         let reply = Reply::Refused { code: "busy".into(), message: "wait".into() };
         let text = serde_json::to_string(&reply).unwrap();

@@ -516,7 +516,7 @@ async fn a_command_is_answered_by_the_agent_and_a_second_time_with_the_same() {
     assert_eq!(again, first);
 
     let bad = ask("assent.v1.default.cmd.pause", json!({})).await.unwrap();
-    assert_eq!((&bad["ok"], &bad["code"]), (&json!(false), &json!("bad-request")));
+    assert_eq!((&bad["ok"], &bad["code"]), (&json!(false), &json!("malformed")));
 
     // They are kept for an agent that was away, and do not pile up for one that was not.
     let commands = context(&server).await.get_stream("ASSENT_COMMANDS").await.unwrap();

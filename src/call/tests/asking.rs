@@ -47,7 +47,7 @@ fn a_callee_is_asked_after_the_answer_while_the_caller_still_hears_it_ring() {
 #[test]
 fn a_callee_who_hangs_up_during_the_notice_ends_the_call_cleanly() {
     let mut rig = Rig::inline(callee_alone());
-    rig.callee_says(200, ANSWER);
+    assert_eq!(rig.callee_says(200, ANSWER).statuses(), [180], "the caller hears it ring");
     let mut bye = incoming(Method::Bye, 1);
     bye.call_id = "other-leg".into();
     bye.from.tag = Some("callee-tag".into());

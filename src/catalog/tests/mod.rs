@@ -1,5 +1,6 @@
 //! The catalog as its callers see it.
 
+mod commands;
 mod crash;
 mod decisions;
 mod do_not_record;
