@@ -132,10 +132,9 @@ impl Account {
         self.events.iter().filter(joined).any(|e| e["data"]["role"] == leg.as_str())
     }
 
-    /// Whether the party on this leg hung up.
-    pub fn was_ended_by(&self, leg: Leg) -> bool {
-        let cause = format!("{leg}-hung-up");
-        self.events.iter().any(|e| kind(e) == "call.ended" && e["data"]["cause"] == cause)
+    /// Whether a party hung up.
+    pub fn was_hung_up(&self) -> bool {
+        self.events.iter().any(|e| kind(e) == "call.ended" && e["data"]["cause"] == "hung-up")
     }
 
     /// The decisions about a party, in order: the last word of each event, its recording and time.

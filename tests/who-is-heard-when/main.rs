@@ -8,11 +8,11 @@
 mod books;
 mod measure;
 mod speed;
+#[path = "../support/mod.rs"]
+mod support;
 mod telephones;
 mod waiting;
 mod wild;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::fmt;
 use std::time::Duration;
@@ -346,8 +346,7 @@ fn all_of(cases: Vec<Case>) {
     let folder = tempfile::tempdir().expect("a folder");
     let key = support::token::key_file(folder.path()).display().to_string();
     let stages: Vec<Stage> = cases.into_iter().map(Stage::new).collect();
-    let routes: String =
-        stages.iter().map(|stage| stage.case.route(&stage.callee.uri())).collect();
+    let routes: String = stages.iter().map(|stage| stage.case.route(&stage.callee.uri())).collect();
     let policies: String = stages.iter().map(|stage| stage.case.policy(&key)).collect();
     let agent = Agent::builder().many_ports().routes(&routes).further(&policies).start();
     let failed = side_by_side(&stages, |stage| stage.play(&agent));
@@ -382,9 +381,8 @@ fn side_by_side(stages: &[Stage], act: impl Fn(&Stage) + Sync) -> Vec<String> {
                 (name, thread.spawn_scoped(scope, move || act(stage)).expect("a thread"))
             })
             .collect();
-        let failed = running.into_iter().filter_map(|(name, thread)| {
-            thread.join().is_err().then_some(name)
-        });
+        let failed =
+            running.into_iter().filter_map(|(name, thread)| thread.join().is_err().then_some(name));
         failed.collect()
     })
 }
@@ -423,9 +421,7 @@ fn both_may_object() {
 fn known(gate: Gate, ask: &'static [Leg]) -> Vec<Case> {
     let mut cases = cases(gate, ask);
     let never = |answer| matches!(answer, Answer::Silence | Answer::HangsUp);
-    cases.retain(|case| {
-        !never(case.answer) && (gate == Gate::Token || case.answer != Answer::No)
-    });
+    cases.retain(|case| !never(case.answer) && (gate == Gate::Token || case.answer != Answer::No));
     cases
 }
 

@@ -144,7 +144,11 @@ fn heard_where_written(recording: &Recording, leg: Leg, log: &Log, [hz, other]: 
         }
     }
     let most = tone / 10 + 2;
-    assert!(seams <= most, "{leg}: {seams} of {tone} windows without their tone in {}", recording.id);
+    assert!(
+        seams <= most,
+        "{leg}: {seams} of {tone} windows without their tone in {}",
+        recording.id
+    );
     let long = stretches.iter().any(|(from, to)| to - from > 3 * edge);
     assert!(!long || tone > 0, "{leg}: a tone was measured in {}", recording.id);
     let measured = silence > 0 || channel.len() < size;

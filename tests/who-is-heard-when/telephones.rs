@@ -80,9 +80,8 @@ fn two_baresips(asked: Leg) {
             assert!(found < 0.003, "{asked}: {foreign} Hz in the {leg}'s channel: {found}");
         }
         for packet in &recording.written[index(leg)] {
-            let inside = |(from, to): &(i64, i64)| {
-                packet.arrival + 1_000 >= *from && packet.arrival <= *to
-            };
+            let inside =
+                |(from, to): &(i64, i64)| packet.arrival + 1_000 >= *from && packet.arrival <= *to;
             assert!(recording.permitted[index(leg)].iter().any(inside), "{asked}: {packet:?}");
         }
     }
@@ -125,10 +124,8 @@ fn two_sipps_are_asked_side_by_side_and_both_agree() {
         .presses('1')
         .waits_for_bye();
     let callee = Sipp::plays(&callee, None).start();
-    let agent = asking(&Leg::BOTH)
-        .sip("info_keys = true")
-        .inline(format!("sip:{}", callee.addr()))
-        .start();
+    let agent =
+        asking(&Leg::BOTH).sip("info_keys = true").inline(format!("sip:{}", callee.addr())).start();
     let caller = Scenario::calls(&sdp, "")
         .gets_answer()
         .raw(&tone_step(folder.path(), CALLER_HZ))

@@ -46,8 +46,7 @@ fn one_waits(waits: Leg) -> (TonePhone, TonePhone) {
     agent.wait_event("recording.sealed", SOON);
     let account = Books::of(&agent).account("default");
     let (of_caller, of_callee) = (caller.log(), callee.log());
-    let sides =
-        [Side { log: &of_caller, hz: CALLER_HZ }, Side { log: &of_callee, hz: CALLEE_HZ }];
+    let sides = [Side { log: &of_caller, hz: CALLER_HZ }, Side { log: &of_callee, hz: CALLEE_HZ }];
     measure::check(&account, Kind::Straight, sides);
     drop((of_caller, of_callee));
     (caller, callee)

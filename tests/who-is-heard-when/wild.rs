@@ -171,7 +171,7 @@ fn whatever_phones_do_nothing_is_written_outside_of_a_permission() {
             let decided = !account.decisions(*leg).is_empty();
             // Under `all` another's "no" or hang-up ends the question, too.
             let other = account.decisions(leg.other()).iter().any(|(word, _)| *word != "granted");
-            let ended = other || account.was_ended_by(leg.other()) || !account.joined(*leg);
+            let ended = other || account.was_hung_up() || !account.joined(*leg);
             assert!(decided || ended, "{leg}: {:?}", account.story());
         }
     }
