@@ -265,7 +265,7 @@ impl WirePhone {
 }
 
 /// G.711 µ-law.
-fn ulaw(sample: i16) -> u8 {
+pub fn ulaw(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
     let magnitude = i32::from(sample).abs().min(32_635) + 132;
     let exponent = 23 - magnitude.leading_zeros() as i32 + 1;
