@@ -163,3 +163,13 @@ fn the_receipt_of_a_decision_that_was_overtaken_decides_nothing() {
     assert_eq!(rig.live(), []);
     assert!(matches!(rig.verdict, Some(Verdict::Unrecorded { .. })), "{:?}", rig.verdict);
 }
+
+#[test]
+fn a_notice_into_a_leg_that_was_put_on_hold_was_not_heard() {
+    let scratch = Scratch::new();
+    let mut rig = asked(&scratch, no_objection());
+    rig.feed(Input::Tick);
+    rig.feed(Input::Held { leg: Leg::Caller });
+    rig.played(Leg::Caller, |_| {});
+    assert_eq!((rig.playing.len(), decided(&rig)), (1, None), "it is played again");
+}
