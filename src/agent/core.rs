@@ -366,8 +366,10 @@ impl Core {
     fn tell(&mut self, id: CallId, fact: &Fact) {
         let Some(live) = self.table.calls.get(&id) else { return };
         log(id, fact);
-        if let Fact::Ended { cause, .. } = fact {
-            self.counters.ended(*cause);
+        match fact {
+            Fact::Ended { cause, .. } => self.counters.ended(*cause),
+            Fact::Blocked { .. } => self.keeper.blocked(live.known.recording),
+            _ => {}
         }
         self.scribe.tell(live.known.tell(clock::wall(), fact));
     }

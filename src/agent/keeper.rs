@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::agent::core::Inward;
 use crate::agent::counters::Counters;
-use crate::agent::keeping::{Keeping, Stream, Writing, gaps_of, sealed_event};
+use crate::agent::keeping::{Blocked, Keeping, Stream, Writing, gaps_of, sealed_event};
 use crate::agent::scribe::{Scribe, Told};
 use crate::agent::tell::Known;
 use crate::catalog::{Change, CommitError, DecisionEntry, Erase, Permitted};
@@ -236,6 +236,13 @@ impl Keeper {
         Some(writer)
     }
 
+    /// The call has told that it is not recorded: it is not told twice.
+    pub(super) fn blocked(&mut self, recording: RecordingId) {
+        if let Some(keeping) = self.keeping.get_mut(&recording) {
+            keeping.blocked = Blocked::Told;
+        }
+    }
+
     /// Every permission for a recording has ended, although its call goes on.
     pub(super) fn over(&mut self, recording: RecordingId) {
         if let Some(keeping) = self.keeping.get_mut(&recording) {
@@ -345,7 +352,10 @@ impl Keeper {
             let blocked = RecordingBlocked { call, recording, reason: BlockReason::CallEnded };
             return self.scribe.tell(Told {
                 changes: vec![Change::Failed { recording: failed, at }],
-                events: vec![Draft::new(blocked)],
+                events: match keeping.blocked {
+                    Blocked::Told => Vec::new(),
+                    Blocked::Untold => vec![Draft::new(blocked)],
+                },
             });
         }
         self.counters.recording_ended();

@@ -42,6 +42,7 @@ pub(super) struct Keeping {
     /// Streams whose storage failed, and since when nothing of them is written.
     pub(super) broken: Vec<(StreamIndex, Timestamp)>,
     pub(super) writing: Writing,
+    pub(super) blocked: Blocked,
 }
 
 /// What has been written of one stream.
@@ -51,6 +52,13 @@ pub(super) struct Stream {
     pub(super) segments: u32,
     pub(super) packets: u64,
     pub(super) bytes: u64,
+}
+
+/// Whether others know already that nothing is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    Told,
+    Untold,
 }
 
 /// Whether more may be written to a recording.
@@ -88,6 +96,7 @@ impl Keeping {
             result: SealResult::Complete,
             broken: Vec::new(),
             writing: Writing::Open,
+            blocked: Blocked::Untold,
         }
     }
 

@@ -176,7 +176,7 @@ fn answer_text(facts: &Value) -> String {
             text("evidence")
         ),
         "command" => format!("a command was given for the party, number {}", text("id")),
-        "hung-up" => "none: the party hung up before an answer".to_owned(),
+        "hung-up" => "none: the call ended before an answer".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -264,7 +264,7 @@ mod tests {
                 "granted",
                 "not asked, agreement on file: contract-7",
             ),
-            (Answer::HungUp, "refused", "none: the party hung up before an answer"),
+            (Answer::HungUp, "refused", "none: the call ended before an answer"),
             (Answer::Listed, "objected", "not asked: the party is on the do-not-record list"),
             (
                 Answer::Preference,

@@ -156,7 +156,7 @@ pub enum Answer {
         /// Its identifier in the policy.
         agreement: String,
     },
-    /// The party hung up before an answer.
+    /// The call ended before an answer: somebody hung up.
     HungUp,
     /// A token that was found valid.
     Token(TokenStated),

@@ -41,7 +41,9 @@ impl Permission {
             return;
         }
         let denial = self.first_denial();
-        if let Some(why) = denial {
+        // Who is being asked when the other hangs up has an answer of their own to write down: the
+        // call ends, and `Left` comes for them too.
+        if let Some(why) = denial.filter(|why| *why != Denial::Left) {
             for leg in Leg::BOTH {
                 self.step(leg, out, |state, _| state.forfeit(why));
             }

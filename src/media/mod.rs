@@ -72,7 +72,7 @@ impl Default for MediaConfig {
             silent_after: Duration::from_secs(60),
             receive_buffer: 1 << 20,
             report_every: Duration::from_secs(5),
-            gather: Duration::from_micros(750),
+            gather: Duration::from_micros(500),
             keep_keys: false,
             io: IoPath::Batched,
         }

@@ -52,19 +52,21 @@ fn a_key_means_what_the_gate_says_and_others_mean_nothing() {
 fn a_yes_counts_once_enough_of_the_notice_was_sent() {
     let scratch = Scratch::new();
     // A tenth of a notice of a second.
-    let enough: [(fn(&mut NoticePlayed), bool); 4] = [
-        (|notice| notice.played_ms = 99, false),
-        (|notice| notice.played_ms = 100, true),
-        (|notice| (notice.played_ms, notice.packets) = (500, 0), false),
-        (|notice| (notice.played_ms, notice.prompt) = (500, "reprompt".to_owned()), false),
+    let notice = "notice-opt-in";
+    let enough = [
+        (99, 50, notice, false),
+        (100, 50, notice, true),
+        (500, 0, notice, false),
+        (500, 50, "reprompt", false),
     ];
-    for (n, (how, counts)) in enough.into_iter().enumerate() {
+    for (n, (played_ms, packets, prompt, counts)) in enough.into_iter().enumerate() {
         let mut rig = asked(&scratch, policy());
         rig.key(Leg::Caller, '1');
         assert_eq!(decided(&rig), None, "not before it is known what was heard");
         rig.played(Leg::Caller, |notice| {
             notice.completed = false;
-            how(notice);
+            (notice.played_ms, notice.packets) = (played_ms, packets);
+            notice.prompt = prompt.to_owned();
         });
         assert_eq!(decided(&rig).is_some(), counts, "{n}");
         assert_eq!(rig.playing.len(), usize::from(!counts), "{n}: else it is played once more");
