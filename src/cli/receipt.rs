@@ -28,6 +28,9 @@ pub(super) fn lines(record: &Record) -> Vec<String> {
     if let Some(answer) = facts.get("answer") {
         say("Answer", answer_text(answer));
     }
+    if let Some(permission) = facts.get("ends").and_then(Value::as_str) {
+        say("Takes back", format!("the permission with SHA-256 {permission}"));
+    }
     let head = record.head();
     say(
         "Record",
@@ -65,10 +68,10 @@ fn notice_text(notice: &Value) -> String {
 
 fn answer_text(answer: &Value) -> String {
     match text_of(answer, "method").as_str() {
-        "key" => {
+        name @ ("key" | "keys") => {
             let at = answer.get("rtp_timestamp").and_then(Value::as_u64);
             let at = at.map(|at| format!(", RTP timestamp {at}")).unwrap_or_default();
-            format!("pressed {} ({}{at})", text_of(answer, "key"), text_of(answer, "via"))
+            format!("pressed {} ({}{at})", text_of(answer, name), text_of(answer, "via"))
         }
         "window" => format!(
             "no key between {} and {} UTC",
@@ -78,7 +81,7 @@ fn answer_text(answer: &Value) -> String {
         "not-heard" => "the notice did not reach the party".to_owned(),
         "standing" => format!("agreement on file: {}", text_of(answer, "agreement")),
         "hung-up" => "hung up before an answer".to_owned(),
-        "withdrawn" => format!("withdrawn by {}", text_of(answer, "by")),
+        "command" => format!("command {}", text_of(answer, "id")),
         other => other.to_owned(),
     }
 }
@@ -111,6 +114,8 @@ mod tests {
         assert_eq!(answer_text(&key), "pressed 1 (telephone-event, RTP timestamp 9)");
         let info = json!({"method": "key", "key": "1", "via": "info", "rtp_timestamp": null});
         assert_eq!(answer_text(&info), "pressed 1 (info)");
+        let keys = json!({"method": "keys", "keys": "*9", "via": "info", "rtp_timestamp": null});
+        assert_eq!(answer_text(&keys), "pressed *9 (info)");
         let window = json!({
             "method": "window",
             "start": "2026-11-21T22:00:00.000000Z",

@@ -50,6 +50,19 @@ impl Phone {
         Ok(Self { identity, wire, sockets, address })
     }
 
+    /// The phone for the call after this one's, reachable at the same address: its port is nobody
+    /// else's in between. Until this one's call is over, it is not to be used.
+    ///
+    /// # Errors
+    /// [`PhoneError::Socket`].
+    pub async fn successor(&self) -> Result<Self, PhoneError> {
+        let at = self.address;
+        let socket = |source| PhoneError::Socket { address: at, source };
+        let wire = self.wire.successor().map_err(socket)?;
+        let sockets = Sockets::bind(at).await.map_err(socket)?;
+        Ok(Self { identity: self.identity.clone(), wire, sockets, address: at })
+    }
+
     /// Where it takes SIP.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
