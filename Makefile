@@ -1,7 +1,7 @@
 # `make run` shows the product, `make test` proves it. Everything else is for those who change it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak model check fmt clippy doc deny bench clean build-tools test-tools
+.PHONY: help run build test soak model mutants check fmt clippy doc deny bench clean build-tools test-tools
 
 CARGO ?= cargo
 # Tools that tests and checks need and that no system package has current: a Python venv.
@@ -15,6 +15,7 @@ help:
 	@echo "make test   install what the tests need, then run every test"
 	@echo "make soak   the tests that go round and round, for an hour or two"
 	@echo "make model  check every interleaving of the permission machine, DEPTH=6 steps deep"
+	@echo "make mutants  change the permission machine at each place, and see that a test notices"
 	@echo "make check  formatting, lints, documentation, licences"
 	@echo "make bench  measure what the parts cost, as one table"
 	@echo "make clean  remove everything that was built or downloaded"
@@ -42,6 +43,19 @@ soak: build-tools test-tools
 		--test a-crash-loses-at-most-a-chunk \
 		--test a-power-cut-loses-at-most-two-seconds \
 		--test ten-thousand-calls-leave-nothing-behind
+
+# Hours for all of them: SHARD=0/8 does an eighth, FILES=src/consent/party.rs one file.
+# docs/proof.md lists those that live, and why.
+MUTANTS := target/test-tools/cargo-mutants
+FILES   ?= src/consent/**/*.rs
+SHARD   ?= 0/1
+
+mutants: build-tools $(MUTANTS)/bin/cargo-mutants
+	$(MUTANTS)/bin/cargo-mutants mutants --file '$(FILES)' --shard $(SHARD) --timeout 120 \
+		--output target -- --locked --lib consent::
+
+$(MUTANTS)/bin/cargo-mutants:
+	$(CARGO) install cargo-mutants --version 27.1.0 --locked --root $(MUTANTS)
 
 check: fmt clippy doc deny
 

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use assent::call::media::PlaybackId;
+use assent::consent::chain_head::SignedHead;
+use assent::consent::evidence::Head;
 use assent::consent::policy::{Basis, Gate};
 use assent::consent::{
     Answer, DecisionFacts, KeyVia, MediaTransport, NoticePlayed, Outcome, Stated, TokenStated,
@@ -15,6 +17,7 @@ use assent::event::*;
 use assent::ids::{
     CallId, Digest, EventId, EvidenceId, Leg, PartyRef, RecordingId, StreamId, StreamIndex,
 };
+use assent::keys::SigningKey;
 use assent::time::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -268,6 +271,13 @@ fn recording_events() -> Vec<Draft> {
     drafts
 }
 
+fn head() -> SignedHead {
+    let key = SigningKey::from_seed(&[5; 32]);
+    let at = Head { sequence: 7, digest: Digest::of(b"record") };
+    let id = key.key_id().to_string();
+    SignedHead::sign("node-1", at, AT, &id, |bytes| key.sign(bytes)).unwrap()
+}
+
 fn other_events() -> Vec<Draft> {
     let played = AccessPlayed {
         recording: RECORDING,
@@ -282,6 +292,7 @@ fn other_events() -> Vec<Draft> {
         Draft::new(AgentDegraded { component: "nats".into(), effect: "events wait".into() }),
         Draft::new(AgentDraining { calls: 2, limit_ms: 30_000 }),
         Draft::new(AgentStopped { calls_ended: 0 }),
+        Draft::new(AgentChain { head: head() }),
     ];
     for format in [
         ExportFormat::Wav,

@@ -10,6 +10,7 @@
 mod admit;
 mod answers;
 mod bus;
+mod chain;
 mod clerk;
 mod command;
 mod core;

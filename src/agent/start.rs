@@ -18,7 +18,7 @@ use crate::agent::observe::Observer;
 use crate::agent::prior::{PriorBook, TokenKeyError, TokenRules};
 use crate::agent::ready::{Ready, ReadyFile};
 use crate::agent::scribe::{Scribe, Told};
-use crate::agent::{bus, next_hop, recovery};
+use crate::agent::{bus, chain, next_hop, recovery};
 use crate::bus::Bus;
 use crate::catalog::{self, Catalog};
 use crate::clock;
@@ -263,6 +263,7 @@ impl Agent {
         };
         let core = tokio::spawn(core.run(events, inbox));
         scribe.tell(Told::event(AgentReady { version: Word::new(env!("CARGO_PKG_VERSION")) }));
+        helpers.push(tokio::spawn(chain::publish_from_time_to_time(catalog.clone())));
 
         let listeners: Vec<String> = sip.listeners().iter().map(ToString::to_string).collect();
         tracing::info!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::agent::chain;
 use crate::agent::core::Inward;
 use crate::agent::fault::{Fault, fault};
 use crate::agent::scribe::Told;
@@ -164,6 +165,9 @@ impl Agent {
             self.answer_within(LOOK, began).await;
         }
         self.write_all(began).await;
+        // Every decision is in the chain now: its last head goes out with the last events.
+        let _ =
+            tokio::time::timeout(GOODBYE, chain::publish_last(&self.scribe, &self.catalog)).await;
         let calls_ended = u32::try_from(ended).unwrap_or(u32::MAX);
         self.scribe.tell(Told::event(AgentStopped { calls_ended }));
         let _ = tokio::time::timeout(GOODBYE, self.scribe.flush()).await;

@@ -12,6 +12,7 @@ mod command;
 mod decide;
 mod do_not_record;
 mod error;
+mod head;
 mod model;
 mod open;
 mod outbox;
@@ -43,6 +44,7 @@ use writer::{Durable, Identity, Request, Work, Writer};
 pub use command::{CommandEntry, CommandOutcome, CommandRow, CommandWay};
 pub use do_not_record::{ListedParty, MAX_REASON_BYTES};
 pub use error::{CommitError, NotStored, OpenError, QueryError};
+pub use head::PublishedHead;
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,
     Permitted, RecordingDetail, RecordingRow, RecordingState, SegmentRow, StreamRow, Unfinished,
@@ -214,6 +216,15 @@ impl Catalog {
                 _ => return Err(CommitError::Closed),
             }
         }
+    }
+
+    /// Publishes where this agent's chain stands, signed, if it moved since that was published
+    /// last: an `agent.chain` event, in the transaction that notes it as published.
+    ///
+    /// # Errors
+    /// [`CommitError`]; it is not published, and the next call tries again.
+    pub async fn publish_head(&self) -> Result<(), CommitError> {
+        self.ask(Work::PublishHead(clock::wall())).await.map(drop)
     }
 
     /// Writes the log into the database and empties it, so that what was deleted is in no file of

@@ -90,6 +90,19 @@ impl Reader {
         self.evidence("recording = ?1 ORDER BY agent, sequence", params![recording.0.as_bytes()])
     }
 
+    /// The recording that the newest decision is about, whether or not anything was recorded.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn last_decided(&self) -> Result<Option<RecordingId>, QueryError> {
+        let id: Option<[u8; 16]> = self
+            .db
+            .prepare_cached("SELECT recording FROM evidence ORDER BY rowid DESC LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(id.map(|id| RecordingId(Uuid::from_bytes(id))))
+    }
+
     /// The evidence about a party, in order.
     ///
     /// # Errors

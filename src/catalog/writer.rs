@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::catalog::decide::{Written, decide};
 use crate::catalog::outbox::{self, Sent};
 use crate::catalog::{
-    Change, CommitError, Counters, DecisionEntry, NotStored, Receipt, change, schema,
+    Change, CommitError, Counters, DecisionEntry, NotStored, Receipt, change, head, schema,
 };
 use crate::consent::Decision;
 use crate::consent::evidence::Head;
@@ -56,6 +56,8 @@ pub(super) enum Work {
         reason: String,
     },
     Prune(Timestamp),
+    /// Publishes the chain's head, if it moved since it was published.
+    PublishHead(Timestamp),
     /// Not a part of any transaction.
     EmptyLog,
     Close,
@@ -289,6 +291,12 @@ impl Writer {
                 outbox::set_aside(db, row, &reason).map(|()| Stored::Nothing)
             }
             Work::Prune(before) => outbox::prune(db, before).map(Stored::Rows),
+            Work::PublishHead(at) => {
+                if let Some(place) = head::publish(db, &self.identity, progress.head, at)? {
+                    progress.outbox = place;
+                }
+                Ok(Stored::Nothing)
+            }
             // Taken out before: see `run` and `within_savepoint`.
             Work::Decide(_) | Work::EmptyLog | Work::Close => Ok(Stored::Nothing),
             #[cfg(test)]

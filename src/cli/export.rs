@@ -12,7 +12,7 @@ use crate::catalog::{Reader, RecordingDetail, RecordingState, Tombstone};
 use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::proof::Keys;
+use crate::cli::proof::{Keys, Known};
 use crate::cli::segments::{self, Packets};
 use crate::cli::which::Which;
 use crate::cli::{note, show, when};
@@ -176,7 +176,8 @@ fn fill(
     detail: &RecordingDetail,
     legs: &[Leg],
 ) -> Result<(Summary, Vec<String>), Failure> {
-    let keys = Keys::new(reader, config)?;
+    let known = Known::default();
+    let keys = Keys::new(reader, config, &known)?;
     let problems = RefCell::new(Vec::new());
     let (mut tracks, mut codecs) = (Vec::new(), Vec::new());
     for leg in legs {

@@ -24,6 +24,7 @@ mod proof;
 mod receipt;
 mod segments;
 mod show;
+mod spoken;
 mod status;
 #[cfg(test)]
 mod stored;

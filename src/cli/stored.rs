@@ -271,8 +271,16 @@ fn a_receipt_is_read_by_people_and_proved() {
     assert!(said.contains("granted on 2026-11-21"), "{said}");
     let json = stored.good(&["evidence", &stored.id(), "--json"]);
     assert!(crate::consent::evidence::Record::parse(json.trim_end()).is_ok(), "{json}");
-    let said = stored.good(&["evidence", &stored.id(), "--verify"]);
+    let said = stored.good(&["evidence", "last", "--verify"]);
     assert_eq!(said.lines().count(), 2, "{said}");
+    let one = "00000000-0000-0000-0000-000000000001";
+    let (_, result) = stored.run(&["evidence", one]);
+    assert!(result.is_err(), "an identifier of nothing");
+    let digest = values(&json)[0]["evidence"]["facts"]["policy_digest"].clone();
+    let head = format!("1:{}", digest.as_str().unwrap());
+    let (said, result) = stored.run(&["evidence", "last", "--verify", "--head", &head]);
+    assert!(matches!(result, Err(Failure::Found(_))), "{said}");
+    assert!(said.contains("WRONG: record 1 is not the one that --head names"), "{said}");
 }
 
 #[test]
@@ -343,7 +351,15 @@ fn keys_are_shown_by_their_public_half_alone() {
     let said = stored.good(&["keys", "public", "--json"]);
     let secret = std::fs::read(stored.folder.path().join("data/keys/signing-key")).unwrap();
     assert!(!said.contains(&hex::encode(secret)));
-    assert_eq!(values(&said)[0]["algorithm"], "Ed25519");
+    let key = &values(&said)[0];
+    assert_eq!(key["algorithm"], "Ed25519");
+    let pem = key["pem"].as_str().unwrap();
+    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA"), "{pem}");
+    let plain = stored.good(&["keys", "public"]);
+    for form in ["public", "base64"] {
+        assert!(plain.contains(key[form].as_str().unwrap()), "{form}: {plain}");
+    }
+    assert!(pem.lines().all(|line| plain.contains(line)), "{plain}");
     assert_eq!(values(&stored.good(&["keys", "status", "--json"]))[0]["current"], 1);
 }
 

@@ -11,7 +11,7 @@ use crate::catalog::{
 use crate::cli::context::{self, Context};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::proof::{self, Keys};
+use crate::cli::proof::{self, Holds, Keys, Known};
 use crate::cli::which::Which;
 use crate::cli::{segments, show};
 use crate::config::Config;
@@ -28,13 +28,16 @@ const PORTION: u32 = 200;
 #[command(after_help = "\
 Examples:
   assent verify last
-  assent verify --all --json | jq 'select(.ok | not)'")]
+  assent verify --all --json | jq 'select(.ok | not)'
+  assent verify --all --head 812:5f2c…   the chain still has what an `agent.chain` event named")]
 pub(super) struct Arguments {
     /// The recording, or `last`
     id: Option<Which>,
     /// Every recording, the whole evidence, and the catalog itself
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    known: Known,
 }
 
 /// One thing that was proved, or not.
@@ -61,7 +64,7 @@ pub(super) fn run(
     let config = context.config()?;
     let reader = context::catalog(&config)?;
     let store = segments::key_store(&config)?;
-    let keys = Keys::new(&reader, &config)?;
+    let keys = Keys::new(&reader, &config, &arguments.known)?;
     let mut proof = Proof {
         config: &config,
         reader: &reader,
@@ -109,7 +112,7 @@ impl Proof<'_> {
             said,
             range: None,
         })?;
-        for agent in self.reader.agents()? {
+        for agent in proof::agents(self.reader, &self.keys)? {
             self.chain(&agent)?;
         }
         let mut filter = Filter { limit: PORTION, ..Filter::default() };
@@ -130,8 +133,13 @@ impl Proof<'_> {
     fn chain(&mut self, agent: &str) -> Result<(), Failure> {
         let proved = proof::chain(self.reader, agent, &self.keys)?;
         let (ok, said) = match proved {
-            Ok(head) if head.sequence == 1 => (true, "1 record, as it was signed".to_owned()),
-            Ok(head) => (true, format!("{} records, none missing or changed", head.sequence)),
+            Ok(Holds { head, published }) => {
+                let records = match head.sequence {
+                    1 => "1 record, as it was signed".to_owned(),
+                    n => format!("{n} records, none missing or changed"),
+                };
+                (true, format!("{records}; {published} published heads fit; head {head}"))
+            }
             Err(why) => (false, why),
         };
         self.tell(Check {

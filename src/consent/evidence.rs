@@ -11,6 +11,9 @@
 //! described in `docs/evidence-format.md`, which an independent program in
 //! `tests/python/verify_evidence.py` follows.
 
+use std::fmt;
+use std::str::FromStr;
+
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +42,28 @@ pub struct Head {
 impl Head {
     /// Before the first record.
     pub const START: Head = Head { sequence: 0, digest: Digest([0; 32]) };
+}
+
+/// `SEQUENCE:DIGEST`.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.digest)
+    }
+}
+
+/// A text is not `SEQUENCE:DIGEST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a chain's head is written SEQUENCE:DIGEST, a number and 64 hex digits")]
+pub struct BadHead;
+
+impl FromStr for Head {
+    type Err = BadHead;
+
+    fn from_str(text: &str) -> Result<Self, BadHead> {
+        let (sequence, digest) = text.split_once(':').ok_or(BadHead)?;
+        let sequence = sequence.parse().map_err(|_| BadHead)?;
+        Ok(Self { sequence, digest: digest.parse().map_err(|_| BadHead)? })
+    }
 }
 
 /// The place that a new record takes.

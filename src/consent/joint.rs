@@ -132,11 +132,13 @@ impl Permission {
         }
         for (leg, party) in &mut self.parties {
             let Some(grant) = party.state.issue() else { continue };
-            if let (Flow::Paused { .. }, Some(lease)) = (&self.flow, party.state.lease()) {
-                lease.pause();
-            }
-            self.open.insert(grant.stream().recording);
+            let recording = grant.stream().recording;
+            let is_new = self.open.insert(recording);
             out.push(Output::Grant(grant));
+            if let (Flow::Paused { by, .. }, Some(lease)) = (self.flow, party.state.lease()) {
+                lease.pause();
+                out.extend(is_new.then_some(Output::Paused { recording, by }));
+            }
             if self.settled.is_some() && party.terms.was_renewed() {
                 out.push(Output::Say { leg: *leg, prompt: "accepted" });
             }
@@ -171,7 +173,7 @@ impl Permission {
                 self.renew(&late, out);
             }
         }
-        if self.open.is_empty() {
+        if self.open.is_empty() && !self.is_agreed() {
             self.flow = Flow::Running;
         }
     }

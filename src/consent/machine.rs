@@ -216,14 +216,12 @@ impl Permission {
                 noted = self.key(at, leg, Press { pressed, key, via, rtp_timestamp }, out);
             }
             Input::Command { order: Order::Withdraw(leg), id } => {
-                self.step(leg, out, |state, terms| {
-                    state.withdraw(terms, at, Answer::Command { id })
-                });
+                self.take_back(at, leg, Answer::Command { id }, out);
             }
             Input::Command { order: Order::Pause, .. } => self.pause(at, PausedBy::Command, out),
             Input::Command { order: Order::Resume, .. } => self.resume(PausedBy::Command, out),
             Input::Preferred { leg } => {
-                self.step(leg, out, |state, terms| state.withdraw(terms, at, Answer::Preference));
+                self.take_back(at, leg, Answer::Preference, out);
             }
             Input::Held { leg } => self.step(leg, out, |state, _| state.held()),
             Input::Replaced { party } => self.replaced(at, party, out),
@@ -280,7 +278,7 @@ impl Permission {
         match complete {
             Some(Sequence { keys, meaning: Meaning::Withdraw }) => {
                 let answer = Answer::Keys { keys: keys.clone(), via, rtp_timestamp };
-                self.step(leg, out, |state, terms| state.withdraw(terms, at, answer));
+                self.take_back(at, leg, answer, out);
             }
             Some(Sequence { meaning: Meaning::Pause, .. }) => {
                 self.toggle(at, PausedBy::Keys(leg), out);
@@ -307,6 +305,17 @@ impl Permission {
     fn note(&self, leg: Leg) {
         if let Some(lease) = self.parties.get(&leg).and_then(|party| party.state.lease()) {
             lease.note();
+        }
+    }
+
+    /// A "no" that may come at any time. A permission that it overtakes on the way to the disk may
+    /// be there all the same, so what is permitted later is for another recording.
+    fn take_back(&mut self, at: Moment, leg: Leg, answer: Answer, out: &mut Vec<Output>) {
+        let answered = |party: &Party| party.state.said_yes() && !party.state.is_permitted();
+        let overtaken = self.parties.get(&leg).is_some_and(answered);
+        self.step(leg, out, |state, terms| state.withdraw(terms, at, answer));
+        if overtaken {
+            self.renew(&[leg], out);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Permission: whom to ask, what silence means, what was decided, and the right to write that
 //! follows from it. Pure: no clock, no socket, no file.
 
+pub mod chain_head;
 mod decision;
 pub mod evidence;
 mod grant;

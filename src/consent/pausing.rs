@@ -14,6 +14,8 @@ pub(super) enum Flow {
     Paused {
         /// When it goes on by itself.
         until: Instant,
+        /// Who wanted it.
+        by: PausedBy,
     },
 }
 
@@ -21,7 +23,7 @@ impl Flow {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Flow::Running => None,
-            Flow::Paused { until } => Some(until),
+            Flow::Paused { until, .. } => Some(until),
         }
     }
 }
@@ -35,12 +37,13 @@ impl Permission {
         }
     }
 
-    /// Stops the writing of everybody. Without a recording there is nothing to pause.
+    /// Stops the writing of everybody. Without a recording there is nothing to pause; but one whose
+    /// permission is on its way to the disk begins with the pause.
     pub(super) fn pause(&mut self, at: Moment, by: PausedBy, out: &mut Vec<Output>) {
-        if self.flow != Flow::Running || !self.is_recording() {
+        if self.flow != Flow::Running || !self.is_agreed() {
             return;
         }
-        self.flow = Flow::Paused { until: at.instant + self.policy.pause_limit };
+        self.flow = Flow::Paused { until: at.instant + self.policy.pause_limit, by };
         self.leased(|lease| lease.pause());
         out.extend(self.recordings().map(|recording| Output::Paused { recording, by }));
         self.tell("paused", out);
@@ -61,6 +64,11 @@ impl Permission {
         if self.flow.deadline().is_some_and(|until| until <= at.instant) {
             self.resume(PausedBy::Limit, out);
         }
+    }
+
+    /// Whether somebody agrees to be recorded, durable or not.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.parties.values().any(|party| party.state.said_yes())
     }
 
     fn leased(&self, tell: impl Fn(&crate::consent::Lease)) {

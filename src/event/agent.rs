@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::consent::chain_head::SignedHead;
 use crate::event::Word;
 
 /// `agent.ready`: calls are taken.
@@ -34,4 +35,13 @@ pub struct AgentDraining {
 pub struct AgentStopped {
     /// Calls that had to be ended.
     pub calls_ended: u32,
+}
+
+/// `agent.chain`: where the agent's chain of evidence stands. Whoever keeps it can tell later
+/// that no record up to it was removed or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AgentChain {
+    /// The head, signed.
+    #[serde(flatten)]
+    pub head: SignedHead,
 }

@@ -8,11 +8,11 @@ use sha2::Digest as _;
 use uuid::Uuid;
 
 use crate::event::{
-    AccessExported, AccessPlayed, AgentDegraded, AgentDraining, AgentReady, AgentStopped,
-    CallEnded, CallStarted, Entity, Erasure, ErasureCompleted, ErasureFailed, ErasureRequested,
-    Kind, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, PermissionDecided, RecordingBlocked,
-    RecordingErased, RecordingFailed, RecordingPaused, RecordingResumed, RecordingSealed,
-    RecordingStarted, SegmentSealed,
+    AccessExported, AccessPlayed, AgentChain, AgentDegraded, AgentDraining, AgentReady,
+    AgentStopped, CallEnded, CallStarted, Entity, Erasure, ErasureCompleted, ErasureFailed,
+    ErasureRequested, Kind, NoticeEnded, NoticeStarted, PartyJoined, PartyLeft, PermissionDecided,
+    RecordingBlocked, RecordingErased, RecordingFailed, RecordingPaused, RecordingResumed,
+    RecordingSealed, RecordingStarted, SegmentSealed,
 };
 use crate::ids::{CallId, EventId, Leg, RecordingId, Token};
 use crate::time::Timestamp;
@@ -47,7 +47,7 @@ bodies! {
     RecordingStarted, RecordingPaused, RecordingResumed, RecordingSealed, RecordingBlocked,
     RecordingFailed, RecordingErased, SegmentSealed, ErasureRequested, ErasureCompleted,
     ErasureFailed, AccessPlayed, AccessExported, AgentReady, AgentDegraded, AgentDraining,
-    AgentStopped,
+    AgentStopped, AgentChain,
 }
 
 /// An event that happened and is not stored yet.
@@ -138,6 +138,7 @@ impl Body {
             Body::AgentDegraded(_) => Kind::AgentDegraded,
             Body::AgentDraining(_) => Kind::AgentDraining,
             Body::AgentStopped(_) => Kind::AgentStopped,
+            Body::AgentChain(_) => Kind::AgentChain,
         }
     }
 
@@ -166,7 +167,8 @@ impl Body {
             | Body::AgentReady(_)
             | Body::AgentDegraded(_)
             | Body::AgentDraining(_)
-            | Body::AgentStopped(_) => None,
+            | Body::AgentStopped(_)
+            | Body::AgentChain(_) => None,
         }
     }
 
@@ -195,7 +197,8 @@ impl Body {
             | Body::AgentReady(_)
             | Body::AgentDegraded(_)
             | Body::AgentDraining(_)
-            | Body::AgentStopped(_) => None,
+            | Body::AgentStopped(_)
+            | Body::AgentChain(_) => None,
         }
     }
 
@@ -237,7 +240,8 @@ impl Body {
             Body::AgentReady(_)
             | Body::AgentDegraded(_)
             | Body::AgentDraining(_)
-            | Body::AgentStopped(_) => agent(origin),
+            | Body::AgentStopped(_)
+            | Body::AgentChain(_) => agent(origin),
         }
     }
 }

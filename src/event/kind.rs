@@ -71,7 +71,7 @@ catalogue! {
     Access "access" { AccessPlayed "played", AccessExported "exported" }
     Agent "agent" {
         AgentReady "ready", AgentDegraded "degraded", AgentDraining "draining",
-        AgentStopped "stopped",
+        AgentStopped "stopped", AgentChain "chain",
     }
 }
 

@@ -19,7 +19,7 @@ mod segment;
 mod word;
 
 pub use access::{AccessExported, AccessPlayed, ExportFormat};
-pub use agent::{AgentDegraded, AgentDraining, AgentReady, AgentStopped};
+pub use agent::{AgentChain, AgentDegraded, AgentDraining, AgentReady, AgentStopped};
 pub use call::{
     CallDirection, CallEnded, CallMode, CallParty, CallStarted, EndCause, JoinReason, LeaveReason,
     PartyJoined, PartyLeft,

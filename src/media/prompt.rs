@@ -189,6 +189,13 @@ impl PromptBook {
         })
     }
 
+    /// The WAV file of a prompt that comes with the program, whatever the prompts' folder holds.
+    #[must_use]
+    pub fn builtin(name: &str, locale: &str) -> Option<&'static [u8]> {
+        let found = BUILTIN.iter().find(|(l, n, _)| *l == locale && *n == name);
+        found.map(|(.., file)| *file)
+    }
+
     /// Finds everything that a call with this notice may say in `locale`.
     ///
     /// # Errors

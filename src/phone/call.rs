@@ -274,6 +274,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_successor_takes_the_next_call_at_the_same_address() {
+        let (caller, callee) = two(Codec::Pcmu).await;
+        let (next_caller, next_callee) =
+            (caller.successor().await.unwrap(), callee.successor().await.unwrap());
+        let to = callee.address();
+        assert_eq!(next_callee.address(), to);
+        let target: Target = format!("sip:callee@{to}").parse().unwrap();
+        for (caller, callee) in [(caller, callee), (next_caller, next_callee)] {
+            let lasts = Some(Duration::from_millis(200));
+            let (here, _orders, _events) =
+                call(Plan { lasts, rings: Duration::from_secs(5), ..plan(Sound::Silence) });
+            let (there, _orders, _events) = call(plan(Sound::Silence));
+            let (caller, callee) =
+                tokio::join!(caller.call(&target, to, here), callee.answer(there));
+            assert_eq!(caller.unwrap().outcome, Outcome::Completed { by: Side::Us });
+            assert_eq!(callee.unwrap().outcome, Outcome::Completed { by: Side::Peer });
+        }
+    }
+
+    #[tokio::test]
     async fn a_caller_who_gives_up_cancels() {
         let (caller, callee) = two(Codec::Pcmu).await;
         let to = callee.address();

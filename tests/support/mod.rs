@@ -10,7 +10,8 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::wrong_self_convention
+    clippy::wrong_self_convention,
+    clippy::should_implement_trait
 )]
 
 pub mod agent;
@@ -27,6 +28,8 @@ pub mod proxy;
 pub mod scenario;
 pub mod sipp;
 pub mod talker;
+pub mod token;
+pub mod tone_phone;
 pub mod wire_phone;
 
 use std::path::PathBuf;
@@ -43,6 +46,7 @@ pub use process::Process;
 pub use proxy::{Proxy, Toward, Verdict};
 pub use scenario::Scenario;
 pub use sipp::Sipp;
+pub use tone_phone::TonePhone;
 pub use wire_phone::WirePhone;
 
 /// How much of something to do: little in `make test`, much in `make soak`.

@@ -61,6 +61,16 @@ impl WirePhone {
 
     /// The same with further headers, each with its end of line; they may depend on the Call-ID.
     pub fn dial_with(agent: SocketAddr, user: &str, headers: impl FnOnce(&str) -> String) -> Self {
+        Self::dial_offering(agent, user, headers, "")
+    }
+
+    /// The same with further lines at the end of its SDP.
+    pub fn dial_offering(
+        agent: SocketAddr,
+        user: &str,
+        headers: impl FnOnce(&str) -> String,
+        attributes: &str,
+    ) -> Self {
         let any = (Ipv4Addr::LOCALHOST, 0);
         let sip = UdpSocket::bind(any).expect("a port");
         let rtp = UdpSocket::bind(any).expect("a port");
@@ -87,7 +97,7 @@ impl WirePhone {
         };
         let offer = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=audio {} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n",
+             m=audio {} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n{attributes}",
             this.rtp.local_addr().expect("bound").port()
         );
         let headers = format!("Content-Type: application/sdp\r\n{}", headers(&this.call_id));
@@ -122,6 +132,12 @@ impl WirePhone {
     /// What its stream counts, for packets that look like its own.
     pub fn stream(&self) -> Stream {
         self.stream
+    }
+
+    /// What identifies its dialog: the Call-ID, and the tags of both sides.
+    pub fn dialog(&self) -> [String; 3] {
+        let theirs = self.to_tag.trim_start_matches(";tag=").to_owned();
+        [self.call_id.clone(), format!("w{}", self.call_id), theirs]
     }
 
     /// Says its tone for so long; what comes meanwhile is counted.
@@ -212,7 +228,8 @@ impl WirePhone {
         assert_eq!(self.asks("BYE", "", ""), 200);
     }
 
-    fn next(&mut self) -> Stream {
+    /// Counts one packet further.
+    pub fn next(&mut self) -> Stream {
         self.stream.sequence = self.stream.sequence.wrapping_add(1);
         self.stream.timestamp = self.stream.timestamp.wrapping_add(160);
         self.stream
@@ -248,7 +265,7 @@ impl WirePhone {
 }
 
 /// G.711 µ-law.
-fn ulaw(sample: i16) -> u8 {
+pub fn ulaw(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
     let magnitude = i32::from(sample).abs().min(32_635) + 132;
     let exponent = 23 - magnitude.leading_zeros() as i32 + 1;

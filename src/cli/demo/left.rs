@@ -124,7 +124,7 @@ impl Left {
     fn show_receipt(&self, screen: &mut Screen<'_>, events: &Events) -> Result<(), Failure> {
         for record in events.reader().evidence_of(self.recording)? {
             if record.facts()["outcome"] == "withdrawn" {
-                proof::receipt(screen, &record, &["Outcome", "Answer", "Takes"])?;
+                proof::receipt(screen, &record, &["Outcome", "it takes back", "Answer"])?;
             }
         }
         Ok(())

@@ -13,6 +13,8 @@ use super::screen::Screen;
 use super::setting;
 use crate::cli::failure::Failure;
 use crate::cli::receipt;
+use crate::cli::spoken::Spoken;
+use crate::config::Config;
 use crate::consent::evidence::Record;
 use crate::ids::RecordingId;
 
@@ -133,15 +135,16 @@ impl Proof<'_> {
     }
 }
 
-/// Those lines of a receipt whose first word is named.
+/// Those lines of a receipt that begin with one of some words.
 pub(super) fn receipt(
     screen: &mut Screen<'_>,
     record: &Record,
     told: &[&str],
 ) -> Result<(), Failure> {
-    for line in receipt::lines(record) {
-        let name = line.split_whitespace().next().unwrap_or_default();
-        if told.contains(&name) {
+    // The demonstration speaks the prompts that come with the program.
+    let spoken = Spoken::of(&Config::default());
+    for line in receipt::lines(record, &spoken) {
+        if told.iter().any(|words| line.trim_start().starts_with(words)) {
             screen.note(&format!("    {line}"))?;
         }
     }

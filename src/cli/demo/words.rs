@@ -36,6 +36,10 @@ pub(super) fn of_event(kind: &str, data: &Value) -> String {
     match kind {
         "agent.ready" => "is ready and takes calls".to_owned(),
         "agent.draining" => "takes no more calls".to_owned(),
+        "agent.chain" => format!(
+            "signs how long its chain of evidence is, {} records: none can go missing unseen",
+            data["head"]["sequence"]
+        ),
         "agent.stopped" => "has stopped".to_owned(),
         "call.started" => format!(
             "answers under the policy \"{}\", {} route {}",

@@ -2,6 +2,7 @@
 
 mod grants;
 mod known;
+mod leases;
 mod model;
 mod pausing;
 mod scripts;

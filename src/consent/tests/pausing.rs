@@ -106,3 +106,22 @@ fn a_permission_that_comes_during_a_pause_waits_for_its_end() {
     rig.feed(Input::Command { order: Order::Resume, id: "c".into() });
     assert_eq!(standings(&rig), [Standing::Live; 2]);
 }
+
+#[test]
+fn a_recording_whose_permission_is_being_written_down_begins_with_the_pause() {
+    let scratch = Scratch::new();
+    let mut rig = Rig::new(&scratch, policy());
+    rig.present(Leg::Caller);
+    rig.played(Leg::Caller, |_| {});
+    rig.key(Leg::Caller, '1');
+    rig.present(Leg::Callee);
+    rig.keys(Leg::Callee, "*7");
+    assert!(rig.said.contains(&(Leg::Callee, "paused")), "{:?}", rig.said);
+    rig.commit();
+    assert_eq!(standings(&rig), [Standing::Paused; 2]);
+    let by = PausedBy::Keys(Leg::Callee);
+    assert_eq!(rig.flow, [("paused", by)], "the recording is told of its pause");
+    rig.keys(Leg::Callee, "*7");
+    assert_eq!(standings(&rig), [Standing::Live; 2]);
+    assert_eq!(rig.flow, [("paused", by), ("resumed", by)]);
+}

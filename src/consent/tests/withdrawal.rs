@@ -191,6 +191,25 @@ fn a_withdrawal_overtakes_a_permission_that_is_being_written_down() {
 }
 
 #[test]
+fn who_took_back_what_was_being_written_down_agrees_again_to_another_recording() {
+    let scratch = Scratch::new();
+    for scope in [Scope::All, Scope::PerParty] {
+        let mut rig = Rig::new(&scratch, Policy { scope, ..again() });
+        rig.present(Leg::Caller);
+        rig.present(Leg::Callee);
+        rig.played(Leg::Caller, |_| {});
+        rig.key(Leg::Caller, '1');
+        rig.keys(Leg::Caller, "*9");
+        rig.commit();
+        rig.key(Leg::Caller, '1');
+        rig.commit();
+        rig.commit();
+        let live = rig.live();
+        assert!(live.contains(&Leg::Caller) && live.contains(&Leg::Callee), "{scope:?}: {live:?}");
+    }
+}
+
+#[test]
 fn an_objection_is_what_a_withdrawal_is_called_where_nobody_consented() {
     let scratch = Scratch::new();
     let objectable = Policy {
