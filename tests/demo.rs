@@ -74,7 +74,8 @@ fn the_demonstration_records_what_was_permitted_erases_what_was_taken_back_and_l
     assert_eq!(of("io.assent.recording.sealed.v1"), first);
     assert_eq!(of("io.assent.erasure.completed.v1"), second);
     let erased = lines.iter().find(|line| line["check"] == "erased-files").expect("a check");
-    assert!(erased["before"][0]["bytes"].as_u64() > Some(0), "{erased}");
+    assert_eq!(erased["recording"].as_str(), second);
+    assert!(erased["files"][0]["bytes"].as_u64() > Some(0), "{erased}");
 
     let left: Vec<_> = std::fs::read_dir(folder.path())
         .expect("the folder")

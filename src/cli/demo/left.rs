@@ -92,7 +92,7 @@ impl Left {
                 listed(&still)
             ),
         };
-        show(screen, "erased-files", gone, &text, json!({ "before": names(&there) }))?;
+        self.tell(screen, "erased-files", gone, &text, &there)?;
         let kept: Vec<&File> = of(&now, Leg::Callee).collect();
         let stays = !kept.is_empty();
         let text = match stays {
@@ -102,7 +102,7 @@ impl Left {
             ),
             false => "the callee's voice, which nobody took back, is gone too".to_owned(),
         };
-        show(screen, "kept-files", stays, &text, json!({ "files": names(&kept) }))?;
+        self.tell(screen, "kept-files", stays, &text, &kept)?;
         Ok(gone && stays)
     }
 
@@ -116,8 +116,28 @@ impl Left {
             true => "the key to the caller's voice is gone from the catalog; the callee's is there",
             false => "the catalog has not just the key to the callee's voice",
         };
-        show(screen, "erased-key", gone, text, json!({}))?;
+        self.tell(screen, "erased-key", gone, text, &[])?;
         Ok(gone)
+    }
+
+    fn tell(
+        &self,
+        screen: &mut Screen<'_>,
+        check: &str,
+        ok: bool,
+        text: &str,
+        files: &[&File],
+    ) -> Result<(), Failure> {
+        if !screen.is_json() {
+            return screen.checked(ok, text);
+        }
+        screen.value(&json!({
+            "check": check,
+            "recording": self.recording.to_string(),
+            "ok": ok,
+            "said": text,
+            "files": names(files),
+        }))
     }
 
     /// What the receipt of the withdrawal says, in short.
@@ -145,22 +165,6 @@ fn listed(files: &[&File]) -> String {
 
 fn names(files: &[&File]) -> Value {
     files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes })).collect()
-}
-
-fn show(
-    screen: &mut Screen<'_>,
-    check: &str,
-    ok: bool,
-    text: &str,
-    mut more: Value,
-) -> Result<(), Failure> {
-    if !screen.is_json() {
-        return screen.checked(ok, text);
-    }
-    more["check"] = json!(check);
-    more["ok"] = json!(ok);
-    more["said"] = json!(text);
-    screen.value(&more)
 }
 
 #[cfg(test)]

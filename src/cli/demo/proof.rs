@@ -113,9 +113,13 @@ impl Proof<'_> {
             level(left, setting::BEFORE_HZ).max(level(right, setting::BEFORE_HZ)) < INAUDIBLE;
         if screen.is_json() {
             screen.value(&json!({
-                "check": "voices", "ok": own && apart, "before_permission_seconds": self.before_permission.as_secs_f64(),
+                "check": "voices", "recording": self.recording.to_string(), "ok": own && apart,
+                "before_permission_seconds": self.before_permission.as_secs_f64(),
             }))?;
-            screen.value(&json!({ "check": "nothing-before-permission", "ok": before }))?;
+            screen.value(&json!({
+                "check": "nothing-before-permission", "recording": self.recording.to_string(),
+                "ok": before,
+            }))?;
             return Ok(own && apart && before);
         }
         let voices = match own && apart {
