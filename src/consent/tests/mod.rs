@@ -1,5 +1,6 @@
 //! Grants, earned the only way there is: from the real machine, with receipts of a real catalog.
 
+mod asking;
 mod grants;
 mod known;
 mod leases;
