@@ -11,7 +11,7 @@ STAMP := target/test-tools/python.stamp
 export ASSENT_TEST_TOOLS ?= $(CURDIR)/target/test-tools
 
 help:
-	@echo "make run    build, then run 'assent demo': a whole call on loopback, printed as it happens"
+	@echo "make run    build, then run 'assent demo': two calls on loopback, printed as they happen"
 	@echo "make test   install what the tests need, then run every test"
 	@echo "make soak   the tests that go round and round, for an hour or two"
 	@echo "make model  check every interleaving of the permission machine, DEPTH=6 steps deep"

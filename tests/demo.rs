@@ -1,11 +1,11 @@
-//! `assent demo` shows a whole call and proves what it shows.
+//! `assent demo` shows two calls, one permitted and one taken back, and proves what it shows.
 
 #![allow(clippy::expect_used)]
 
 use serde_json::Value;
 
 #[test]
-fn the_demonstration_records_only_what_was_permitted_and_leaves_one_file() {
+fn the_demonstration_records_what_was_permitted_erases_what_was_taken_back_and_leaves_one_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let temporary = tempfile::tempdir().expect("a folder");
     let told = std::process::Command::new(env!("CARGO_BIN_EXE_assent"))
@@ -26,7 +26,18 @@ fn the_demonstration_records_only_what_was_permitted_and_leaves_one_file() {
     let names: Vec<&str> = checks.iter().map(|(name, _)| *name).collect();
     assert_eq!(
         names,
-        ["verify", "evidence", "export", "voices", "nothing-before-permission"],
+        [
+            "verify",
+            "evidence",
+            "export",
+            "voices",
+            "nothing-before-permission",
+            "erased-files",
+            "kept-files",
+            "erased-key",
+            "verify",
+            "evidence",
+        ],
         "{text}"
     );
     assert!(checks.iter().all(|(_, ok)| *ok), "{checks:?}");
@@ -38,10 +49,33 @@ fn the_demonstration_records_only_what_was_permitted_and_leaves_one_file() {
         "io.assent.permission.granted.v1",
         "io.assent.recording.started.v1",
         "io.assent.recording.sealed.v1",
+        "io.assent.permission.withdrawn.v1",
+        "io.assent.erasure.requested.v1",
+        "io.assent.erasure.completed.v1",
         "io.assent.access.exported.v1",
     ] {
         assert!(events.contains(&event), "{event}: {events:?}");
     }
+    let heard = |who: &str, what: &str| {
+        let said = format!("hears \"{what}\"");
+        lines.iter().any(|line| line["who"] == who && line["said"] == said.as_str())
+    };
+    assert!(heard("caller", "The recording has been stopped and deleted."), "{text}");
+    assert!(heard("callee", "The recording has been stopped."), "{text}");
+
+    // What was erased is the second call's, and the first one's is left alone.
+    let end = lines.last().expect("an end");
+    let (first, second) = (end["recording"].as_str(), end["withdrawn"].as_str());
+    assert!(first.is_some() && second.is_some() && first != second, "{end}");
+    let of = |event: &str| {
+        let whole = lines.iter().find(|line| line["event"]["type"] == event);
+        whole.and_then(|line| line["event"]["data"]["recording"].as_str())
+    };
+    assert_eq!(of("io.assent.recording.sealed.v1"), first);
+    assert_eq!(of("io.assent.erasure.completed.v1"), second);
+    let erased = lines.iter().find(|line| line["check"] == "erased-files").expect("a check");
+    assert_eq!(erased["recording"].as_str(), second);
+    assert!(erased["files"][0]["bytes"].as_u64() > Some(0), "{erased}");
 
     let left: Vec<_> = std::fs::read_dir(folder.path())
         .expect("the folder")

@@ -50,6 +50,19 @@ impl Phone {
         Ok(Self { identity, wire, sockets, address })
     }
 
+    /// The phone for the call after this one's, reachable at the same address: its port is nobody
+    /// else's in between. Until this one's call is over, it is not to be used.
+    ///
+    /// # Errors
+    /// [`PhoneError::Socket`].
+    pub async fn successor(&self) -> Result<Self, PhoneError> {
+        let at = self.address;
+        let socket = |source| PhoneError::Socket { address: at, source };
+        let wire = self.wire.successor().map_err(socket)?;
+        let sockets = Sockets::bind(at).await.map_err(socket)?;
+        Ok(Self { identity: self.identity.clone(), wire, sockets, address: at })
+    }
+
     /// Where it takes SIP.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -257,6 +270,26 @@ mod tests {
                 assert!(loudest(&samples, rate, other) > 0.08, "{codec:?} {file}");
                 assert!(level(&samples, rate, own) < 0.01, "{codec:?} {file}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_successor_takes_the_next_call_at_the_same_address() {
+        let (caller, callee) = two(Codec::Pcmu).await;
+        let (next_caller, next_callee) =
+            (caller.successor().await.unwrap(), callee.successor().await.unwrap());
+        let to = callee.address();
+        assert_eq!(next_callee.address(), to);
+        let target: Target = format!("sip:callee@{to}").parse().unwrap();
+        for (caller, callee) in [(caller, callee), (next_caller, next_callee)] {
+            let lasts = Some(Duration::from_millis(200));
+            let (here, _orders, _events) =
+                call(Plan { lasts, rings: Duration::from_secs(5), ..plan(Sound::Silence) });
+            let (there, _orders, _events) = call(plan(Sound::Silence));
+            let (caller, callee) =
+                tokio::join!(caller.call(&target, to, here), callee.answer(there));
+            assert_eq!(caller.unwrap().outcome, Outcome::Completed { by: Side::Us });
+            assert_eq!(callee.unwrap().outcome, Outcome::Completed { by: Side::Peer });
         }
     }
 

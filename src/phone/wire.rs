@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -45,15 +46,25 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self {
-            socket: UdpSocket::bind(address).await?,
+        Ok(Self::on(UdpSocket::bind(address).await?))
+    }
+
+    /// A wire on the same socket, for when nobody listens on this one any more.
+    pub(super) fn successor(&self) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::from(self.socket.as_fd().try_clone_to_owned()?);
+        Ok(Self::on(UdpSocket::from_std(socket)?))
+    }
+
+    fn on(socket: UdpSocket) -> Self {
+        Self {
+            socket,
             layer: TransactionLayer::new(Timers::default()),
             timers: BTreeMap::new(),
             next_timer: 0,
             peers: HashMap::new(),
             heard: VecDeque::new(),
             buffer: vec![0; 65_536],
-        })
+        }
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -1,26 +1,28 @@
-//! After the call: the recording is verified, exported and listened to.
+//! After the first call: the recording is verified, exported and listened to.
 
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::commands::Commands;
+use super::events::Events;
 use super::folder::Folder;
 use super::screen::Screen;
-use super::{Events, setting};
+use super::setting;
 use crate::cli::failure::Failure;
 use crate::cli::receipt;
 use crate::cli::spoken::Spoken;
 use crate::config::Config;
+use crate::consent::evidence::Record;
 use crate::ids::RecordingId;
 
 /// What is proved, and with which files.
 #[derive(Debug)]
-pub(super) struct Proof {
-    pub(super) config: PathBuf,
-    pub(super) recording: String,
+pub(super) struct Proof<'a> {
+    pub(super) commands: &'a Commands,
+    pub(super) recording: RecordingId,
     pub(super) wav: PathBuf,
     /// How long the caller talked before the permission.
     pub(super) before_permission: Duration,
@@ -31,7 +33,7 @@ const INAUDIBLE: f64 = 0.003;
 /// More than this is.
 const AUDIBLE: f64 = 0.01;
 
-impl Proof {
+impl Proof<'_> {
     /// Runs the commands, listens to the export, and says what it found.
     pub(super) fn show(
         &self,
@@ -40,7 +42,7 @@ impl Proof {
         sealed: &Value,
     ) -> Result<(), Failure> {
         let mut holds = true;
-        screen.heading("The recording")?;
+        screen.heading("The recording of the first call")?;
         let seconds = sealed["duration_ms"].as_u64().unwrap_or(0) as f64 / 1000.0;
         let streams = sealed["streams"].as_array().map_or(0, Vec::len);
         let expires = sealed["expires_at"].as_str().unwrap_or("?").get(..10).unwrap_or("?");
@@ -51,22 +53,23 @@ impl Proof {
                  a key of its own; kept until {expires}"
             ),
         )?;
-        let id = self.recording.as_str();
-        holds &= self.command(
+        let id = self.recording.to_string();
+        let id = id.as_str();
+        holds &= self.commands.run(
             screen,
             &["verify", id],
             "every segment, manifest and evidence record was read back and is whole",
         )?;
-        holds &= self.command(
+        holds &= self.commands.run(
             screen,
             &["evidence", id, "--verify"],
             "the permission receipts are signed, and no link of their chain is missing",
         )?;
-        self.receipt(screen, events)?;
+        self.show_receipt(screen, events)?;
         let wav = Folder::said(&self.wav);
         // An export never overwrites; this one is the demonstration's own from last time.
         let _ = std::fs::remove_file(&self.wav);
-        let exported = self.command(
+        let exported = self.commands.run(
             screen,
             &["export", id, "--format", "wav", "--out", &wav, "--reason", "demonstration"],
             "exported, decoded and aligned on one clock",
@@ -84,48 +87,14 @@ impl Proof {
     }
 
     /// What the caller's receipt says, in short.
-    fn receipt(&self, screen: &mut Screen<'_>, events: &Events) -> Result<(), Failure> {
-        let Ok(id) = self.recording.parse::<RecordingId>() else { return Ok(()) };
-        // The demonstration speaks the prompts that come with the program.
-        let spoken = Spoken::of(&Config::default());
-        for record in events.reader().evidence_of(id)? {
-            if record.facts()["leg"] != "caller" {
-                continue;
-            }
-            for line in receipt::lines(&record, &spoken) {
-                let name = line.split_whitespace().next().unwrap_or_default();
+    fn show_receipt(&self, screen: &mut Screen<'_>, events: &Events) -> Result<(), Failure> {
+        for record in events.reader().evidence_of(self.recording)? {
+            if record.facts()["leg"] == "caller" {
                 let told = ["Outcome", "Basis", "Purposes", "Controller", "Notice", "Answer"];
-                if told.contains(&name) {
-                    screen.note(&format!("    {line}"))?;
-                }
+                receipt(screen, &record, &told)?;
             }
         }
         Ok(())
-    }
-
-    /// Runs a command of this program on the demonstration's data, shows it, and says how it went.
-    fn command(
-        &self,
-        screen: &mut Screen<'_>,
-        arguments: &[&str],
-        meaning: &str,
-    ) -> Result<bool, Failure> {
-        let program = std::env::current_exe()?;
-        let done =
-            Command::new(program).args(arguments).arg("--config").arg(&self.config).output()?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        let text = match done.status.success() {
-            true => meaning.to_owned(),
-            false => said.lines().last().unwrap_or("it failed").to_owned(),
-        };
-        if screen.is_json() {
-            let ok = done.status.success();
-            screen.value(&json!({ "check": arguments.first(), "ok": ok, "said": text }))?;
-        } else {
-            screen.command(&format!("assent {}", arguments.join(" ")))?;
-            screen.checked(done.status.success(), &text)?;
-        }
-        Ok(done.status.success())
     }
 
     /// Finds each voice on its channel, and nothing of what was said before the permission.
@@ -144,9 +113,13 @@ impl Proof {
             level(left, setting::BEFORE_HZ).max(level(right, setting::BEFORE_HZ)) < INAUDIBLE;
         if screen.is_json() {
             screen.value(&json!({
-                "check": "voices", "ok": own && apart, "before_permission_seconds": self.before_permission.as_secs_f64(),
+                "check": "voices", "recording": self.recording.to_string(), "ok": own && apart,
+                "before_permission_seconds": self.before_permission.as_secs_f64(),
             }))?;
-            screen.value(&json!({ "check": "nothing-before-permission", "ok": before }))?;
+            screen.value(&json!({
+                "check": "nothing-before-permission", "recording": self.recording.to_string(),
+                "ok": before,
+            }))?;
             return Ok(own && apart && before);
         }
         let voices = match own && apart {
@@ -164,6 +137,22 @@ impl Proof {
         screen.checked(before, &nothing)?;
         Ok(own && apart && before)
     }
+}
+
+/// Those lines of a receipt that begin with one of some words.
+pub(super) fn receipt(
+    screen: &mut Screen<'_>,
+    record: &Record,
+    told: &[&str],
+) -> Result<(), Failure> {
+    // The demonstration speaks the prompts that come with the program.
+    let spoken = Spoken::of(&Config::default());
+    for line in receipt::lines(record, &spoken) {
+        if told.iter().any(|words| line.trim_start().starts_with(words)) {
+            screen.note(&format!("    {line}"))?;
+        }
+    }
+    Ok(())
 }
 
 struct Channels {

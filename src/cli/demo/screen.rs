@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::folder::Folder;
+use super::left::Left;
 use super::proof::Proof;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -69,8 +70,8 @@ impl<'a> Screen<'a> {
         let (caller, assent, callee) =
             (self.name(Who::Caller), self.name(Who::Assent), self.name(Who::Callee));
         self.note("")?;
-        self.note("Assent is a call recorder that cannot record without permission. Here is one")?;
-        self.note("call through it, over real sockets on this machine:")?;
+        self.note("Assent is a call recorder that cannot record without permission. Here are two")?;
+        self.note("calls through it, over real sockets on this machine:")?;
         self.note("")?;
         self.note(&format!("    {caller} {arrow} {assent} {arrow} {callee}"))?;
         self.note("")?;
@@ -82,8 +83,7 @@ impl<'a> Screen<'a> {
         }
         self.note("")?;
         self.note("The callee has agreed beforehand. The agent's lines are its events, as they")?;
-        self.note("are stored and would go to NATS; their names stand at the end.")?;
-        self.note("")
+        self.note("are stored and would go to NATS; their names stand at the end.")
     }
 
     /// Time counts from here.
@@ -137,18 +137,32 @@ impl<'a> Screen<'a> {
     }
 
     /// How it ends: what there is to see, and what this does not show.
-    pub(super) fn end(&mut self, folder: &Folder, proof: &Proof) -> Result<(), Failure> {
+    pub(super) fn end(
+        &mut self,
+        folder: &Folder,
+        proof: &Proof<'_>,
+        left: &Left,
+    ) -> Result<(), Failure> {
         if self.is_json() {
             return self.value(&serde_json::json!({
                 "result": "completed",
-                "recording": proof.recording,
+                "recording": proof.recording.to_string(),
+                "withdrawn": left.recording.to_string(),
                 "wav": proof.wav,
                 "folder": folder.is_kept().then(|| folder.path()),
             }));
         }
+        self.heading("In short")?;
+        for line in [
+            "first call    permitted with 1, recorded from that key on, verified, exported",
+            "second call   permitted with 1, taken back with *9: the recording ended with that key, the",
+            "              caller's voice was erased, and the evidence of both decisions stays",
+        ] {
+            self.note(&format!("    {line}"))?;
+        }
         self.heading("What there is to see and hear")?;
         self.note(&format!("    {}", Folder::said(&proof.wav)))?;
-        self.note("        the recording: the caller left, the callee right")?;
+        self.note("        the recording of the first call: the caller left, the callee right")?;
         if folder.is_kept() {
             self.note(&format!("    {}", Folder::said(folder.path())))?;
             self.note(
@@ -156,14 +170,14 @@ impl<'a> Screen<'a> {
             )?;
             let config = Folder::said(&folder.config());
             self.command(&format!("export ASSENT_CONFIG={config}"))?;
-            for command in ["list", "events", &format!("evidence {}", proof.recording)] {
+            let evidence = format!("evidence {}", proof.recording);
+            let show = format!("show {}", left.recording);
+            for command in ["list", "events", &evidence, &show] {
                 self.command(&format!("assent {command}"))?;
             }
         } else {
             self.note("    Everything else is gone with its folder; --keep leaves it to look at.")?;
         }
-        self.note("")?;
-        self.note("Not shown: the erasure of a recording, which this version does not have yet.")?;
         self.note("")?;
         self.note(
             "Next: README.md, \"Take a call\" with your own phone, and \"Beside your PBX\":",

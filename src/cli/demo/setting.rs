@@ -35,15 +35,15 @@ pub(super) fn callee_says() -> Sound {
     Sound::melody(&[(523.25, 400), (659.26, 400), (392.0, 600), (0.0, 300)])
 }
 
-/// The text of the notice in a locale.
-pub(super) fn notice_text(locale: &str) -> String {
+/// The text of a prompt in a locale.
+pub(super) fn prompt_text(locale: &str, prompt: &str) -> String {
     let texts: serde_json::Value = serde_json::from_str(TEXTS).unwrap_or_default();
-    texts[locale]["notice-opt-in"].as_str().unwrap_or_default().to_owned()
+    texts[locale][prompt].as_str().unwrap_or_default().to_owned()
 }
 
 /// A locale that there are prompts for.
 pub(super) fn locale(text: &str) -> Result<String, String> {
-    if notice_text(text).is_empty() {
+    if prompt_text(text, "notice-opt-in").is_empty() {
         return Err("there are prompts in en-US, de-DE, fr-FR, it-IT and es-ES".to_owned());
     }
     Ok(text.to_owned())
@@ -101,6 +101,8 @@ notice = \"notice-opt-in\"
 locale = \"{locale}\"
 accept = \"1\"
 refuse = \"2\"
+withdraw = \"*9\"
+on_withdrawal = \"erase\"
 answer_within = \"8s\"
 retention = \"90d\"
 "
@@ -118,6 +120,9 @@ mod tests {
             let parsed = config::parse(&text, "demo");
             assert!(parsed.is_ok(), "{}", parsed.err().map(|p| p.to_string()).unwrap_or_default());
             assert!(locale(name).is_ok());
+            for prompt in ["accepted", "withdrawn", "stopped"] {
+                assert!(!prompt_text(name, prompt).is_empty(), "{name}: {prompt}");
+            }
         }
         assert!(locale("xx-XX").is_err());
     }

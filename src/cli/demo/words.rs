@@ -8,11 +8,7 @@ use crate::phone::{Happening, Side};
 /// What a phone tells; nothing for what the other side's line already says.
 pub(super) fn of_phone(who: Who, what: &Happening) -> Option<String> {
     Some(match (who, what) {
-        (_, Happening::Dialled) => {
-            "dials the agent, and talks without waiting for the question: none of it may be \
-             recorded"
-                .to_owned()
-        }
+        (_, Happening::Dialled) => "dials the agent".to_owned(),
         (_, Happening::Invited { from }) => format!("the phone rings: {from} calls"),
         (_, Happening::Progress { .. } | Happening::Refused { status: 487, .. }) => return None,
         (Who::Callee, Happening::Answered { codec, .. }) => {
@@ -41,7 +37,7 @@ pub(super) fn of_event(kind: &str, data: &Value) -> String {
         "agent.ready" => "is ready and takes calls".to_owned(),
         "agent.draining" => "takes no more calls".to_owned(),
         "agent.chain" => format!(
-            "its chain of evidence has {} records, and everybody may know",
+            "signs how long its chain of evidence is, {} records: none can go missing unseen",
             data["head"]["sequence"]
         ),
         "agent.stopped" => "has stopped".to_owned(),
@@ -76,8 +72,19 @@ pub(super) fn of_event(kind: &str, data: &Value) -> String {
         ),
         "permission.refused" => format!("the {} does not permit the recording", text("role")),
         "permission.objected" => format!("the {} objects to the recording", text("role")),
-        "permission.withdrawn" => format!("the {} takes the permission back", text("role")),
+        "permission.withdrawn" => format!(
+            "the {} takes the permission back ({}), and from that packet on nothing is recorded; \
+             the evidence {}… is on disk, signed",
+            text("role"),
+            method(&text("method")),
+            digest(data)
+        ),
         "recording.started" => "records, from this packet on and not one earlier".to_owned(),
+        "recording.sealed" if data["result"] == "withdrawn" => format!(
+            "what is left of the recording is sealed: {:.1} s of the {}",
+            seconds("duration_ms"),
+            left(data).join(" and the ")
+        ),
         "recording.sealed" => {
             format!("the recording is sealed: {:.1} s", seconds("duration_ms"))
         }
@@ -85,12 +92,35 @@ pub(super) fn of_event(kind: &str, data: &Value) -> String {
         "recording.failed" => format!("the recording failed: {}", text("reason")),
         "segment.sealed" => format!(
             "an encrypted segment of the {} is whole: {} bytes",
-            if data["stream"] == 0 { "caller" } else { "callee" },
+            whose(&data["stream"]),
             data["bytes"]
         ),
+        "erasure.requested" => format!(
+            "is to erase what there is of the {}'s voice; the order is on disk, and outlives a crash",
+            whose(&data["stream"])
+        ),
+        "erasure.completed" => format!(
+            "the {}'s voice is erased: its key and its files, looked for again and not found",
+            whose(&data["stream"])
+        ),
+        "erasure.failed" => {
+            format!("the {}'s voice is not erased yet: {}", whose(&data["stream"]), text("error"))
+        }
+        "recording.erased" => "nothing is left of the recording".to_owned(),
         "access.exported" => format!("the recording was exported: {}", text("reason")),
         other => other.replace('.', " "),
     }
+}
+
+/// Whose voice a stream is.
+fn whose(stream: &Value) -> &'static str {
+    if *stream == 0 { "caller" } else { "callee" }
+}
+
+/// Whose voice is left in a recording.
+fn left(data: &Value) -> Vec<&'static str> {
+    let streams = data["streams"].as_array().into_iter().flatten();
+    streams.filter(|it| !it["party_ref"].is_null()).map(|it| whose(&it["stream"])).collect()
 }
 
 fn method(method: &str) -> &str {
