@@ -428,7 +428,7 @@ fn log(call: CallId, fact: &Fact) {
             tracing::info!(%call, %leg, played_ms, total_ms, packets, completed, "notice ended");
         }
         Fact::Paused { recording, by } => tracing::info!(%call, %recording, ?by, "paused"),
-        Fact::Resumed { recording, by } => tracing::info!(%call, %recording, ?by, "resumed"),
+        Fact::Resumed { recording, by, .. } => tracing::info!(%call, %recording, ?by, "resumed"),
         Fact::Blocked { why } => tracing::info!(%call, ?why, "not recorded"),
         Fact::Bridged { codec } => tracing::info!(%call, codec = codec.name(), "bridged"),
         Fact::Ended { cause, .. } => {

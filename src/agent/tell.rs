@@ -104,8 +104,8 @@ impl Known {
                 let paused = RecordingPaused { call, recording, at, by };
                 Told::change(Change::Paused { recording }, paused)
             }
-            Fact::Resumed { recording, by } => {
-                let (call, recording, by) = (self.call, *recording, paused_by(*by));
+            Fact::Resumed { recording, by, at } => {
+                let (call, recording, by, at) = (self.call, *recording, paused_by(*by), *at);
                 let resumed = RecordingResumed { call, recording, at, by };
                 Told::change(Change::Capturing { recording, at }, resumed)
             }

@@ -47,7 +47,9 @@ impl Call {
                     out.push(Output::Tell(Fact::Paused { recording, by }));
                 }
                 Wanted::Resumed { recording, by } => {
-                    out.push(Output::Tell(Fact::Resumed { recording, by }));
+                    // Taken before the lease was lifted: no packet is older than this.
+                    let at = at.wall;
+                    out.push(Output::Tell(Fact::Resumed { recording, by, at }));
                 }
                 Wanted::Farewell => {
                     self.say_farewell(at, "refused-goodbye", Cause::RefusalEndsCall, out);

@@ -57,6 +57,8 @@ pub enum Fact {
         recording: RecordingId,
         /// Who wanted it.
         by: PausedBy,
+        /// Since when.
+        at: Timestamp,
     },
     /// The call is not recorded.
     Blocked {
