@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::catalog::{Catalog, Change, CommitError, DecisionEntry, Erase, Receipt};
+use crate::catalog::{
+    Catalog, Change, CommitError, DecisionEntry, Erase, NotStored, Receipt, Step,
+};
 use crate::consent::{Decision, DecisionFacts, Outcome};
 use crate::event::{Body, Draft};
 use crate::ids::{CallId, RecordingId};
@@ -88,7 +90,7 @@ impl Scribe {
     ) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
-        let hears = Hears { unclaimed: Arc::new(unclaimed), erases: Box::new(erases) };
+        let hears = Hears { unclaimed: Box::new(unclaimed), erases: Box::new(erases) };
         tokio::spawn(write(catalog, inbox, Arc::clone(&backlog), hears));
         Self { entries, backlog }
     }
@@ -140,7 +142,7 @@ impl Scribe {
 
 /// Who hears of what became durable.
 struct Hears {
-    unclaimed: Arc<dyn Fn(CallId, RecordingId) + Send + Sync>,
+    unclaimed: Box<dyn Fn(CallId, RecordingId) + Send + Sync>,
     erases: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -153,46 +155,139 @@ async fn write(
     let mut batch = Vec::with_capacity(TOGETHER);
     while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
         let taken = batch.len();
-        let mut facts = Vec::new();
-        for entry in batch.drain(..) {
-            match entry {
-                Entry::Facts(told) => facts.push(told),
-                Entry::Decision(entry, answer) => {
-                    store(&catalog, std::mem::take(&mut facts), &backlog.stuck).await;
-                    // Nobody waits for it any more, and the call goes on without: a permission
-                    // that nobody was given is not stored. Anything else is.
-                    if entry.permitted.is_some() && answer.is_closed() {
-                        continue;
-                    }
-                    if takes_back(entry.decision.facts()) {
-                        let erases = entry.erase == Erase::Party;
-                        let stored = insist(&catalog, entry, &backlog.stuck).await;
-                        if erases && stored.is_ok() {
-                            (hears.erases)();
-                        }
-                        // Whoever waited may have given up long ago; it is stored all the same.
-                        let _ = answer.send(stored);
-                        continue;
-                    }
-                    // Queued here, so that nothing overtakes it; waited for elsewhere.
-                    let decided = catalog.decide(*entry);
-                    let unclaimed = Arc::clone(&hears.unclaimed);
-                    tokio::spawn(async move {
-                        if let Err(Ok(receipt)) = answer.send(decided.await)
-                            && let Some(stream) = receipt.value().permits()
-                        {
-                            unclaimed(receipt.value().facts().call, stream.recording);
-                        }
-                    });
+        let mut sheet = Sheet::default();
+        batch.drain(..).for_each(|entry| sheet.put(entry));
+        sheet.store(&catalog, &backlog.stuck, &hears).await;
+        backlog.waiting.fetch_sub(taken, Ordering::Relaxed);
+    }
+}
+
+/// What waited together, in its order. It shares one transaction, so that nothing waits for the
+/// sync of something else before it is tried.
+#[derive(Default)]
+struct Sheet {
+    steps: Vec<Step>,
+    parts: Vec<Part>,
+}
+
+/// Who waits for a step of a [`Sheet`].
+enum Part {
+    /// Tried again until they are stored.
+    Facts(Vec<Told>),
+    Decision(Waiting),
+    /// No step of its own.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Somebody waits for a decision.
+struct Waiting {
+    answer: oneshot::Sender<Result<Receipt<Decision>, CommitError>>,
+    permits: bool,
+    takes_back: bool,
+    erases: bool,
+}
+
+impl Sheet {
+    fn put(&mut self, entry: Entry) {
+        let part = match entry {
+            Entry::Facts(told) => match (self.parts.last_mut(), self.steps.last_mut()) {
+                (Some(Part::Facts(facts)), Some(Step::Facts { changes, events })) => {
+                    changes.extend(told.changes.iter().cloned());
+                    events.extend(told.events.iter().cloned());
+                    return facts.push(told);
                 }
-                Entry::Flush(done) => {
-                    store(&catalog, std::mem::take(&mut facts), &backlog.stuck).await;
-                    let _ = done.send(());
+                _ => {
+                    let Told { changes, events } = told.clone();
+                    self.steps.push(Step::Facts { changes, events });
+                    Part::Facts(vec![told])
                 }
+            },
+            Entry::Decision(entry, answer) => {
+                let permits = entry.permitted.is_some();
+                let takes_back = takes_back(entry.decision.facts());
+                let erases = takes_back && entry.erase == Erase::Party;
+                let waiting = Waiting { answer, permits, takes_back, erases };
+                if waiting.is_over() {
+                    return;
+                }
+                self.steps.push(Step::Decision(entry));
+                Part::Decision(waiting)
+            }
+            Entry::Flush(done) => Part::Flush(done),
+        };
+        self.parts.push(part);
+    }
+
+    async fn store(self, catalog: &Catalog, stuck: &AtomicBool, hears: &Hears) {
+        let Self { steps, parts } = self;
+        if steps.is_empty() {
+            return parts.into_iter().for_each(Part::flushed);
+        }
+        let mut answers = catalog.in_order(steps).await.into_iter();
+        for part in parts {
+            match part {
+                Part::Facts(facts) => match answers.next() {
+                    Some(Ok(_)) => stuck.store(false, Ordering::Relaxed),
+                    _ => store(catalog, facts, stuck).await,
+                },
+                Part::Decision(waiting) => {
+                    let stored = match answers.next() {
+                        Some(Ok(Some(receipt))) => Ok(receipt),
+                        Some(Err(not)) => waiting.try_again(catalog, not, stuck).await,
+                        Some(Ok(None)) | None => Err(CommitError::Closed),
+                    };
+                    waiting.tell(stored, hears);
+                }
+                flush @ Part::Flush(_) => flush.flushed(),
             }
         }
-        store(&catalog, facts, &backlog.stuck).await;
-        backlog.waiting.fetch_sub(taken, Ordering::Relaxed);
+    }
+}
+
+impl Part {
+    fn flushed(self) {
+        if let Part::Flush(done) = self {
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Waiting {
+    /// Nobody waits for it any more, and the call goes on without: a permission that nobody was
+    /// given is not stored. Anything else is.
+    fn is_over(&self) -> bool {
+        self.permits && self.answer.is_closed()
+    }
+
+    async fn try_again(
+        &self,
+        catalog: &Catalog,
+        not: NotStored,
+        stuck: &AtomicBool,
+    ) -> Result<Receipt<Decision>, CommitError> {
+        let NotStored { why, entry } = not;
+        match entry {
+            Some(entry) if self.takes_back && !is_permanent(&why) => {
+                insist(catalog, entry, stuck).await
+            }
+            // It was not its turn yet.
+            Some(entry) if why == CommitError::Behind && !self.is_over() => {
+                catalog.decide(*entry).await
+            }
+            _ => Err(why),
+        }
+    }
+
+    /// Whoever waited may have given up long ago.
+    fn tell(self, stored: Result<Receipt<Decision>, CommitError>, hears: &Hears) {
+        if self.erases && stored.is_ok() {
+            (hears.erases)();
+        }
+        if let Err(Ok(receipt)) = self.answer.send(stored)
+            && let Some(stream) = receipt.value().permits()
+        {
+            (hears.unclaimed)(receipt.value().facts().call, stream.recording);
+        }
     }
 }
 
@@ -282,7 +377,10 @@ async fn persist(catalog: &Catalog, told: Told, stuck: &AtomicBool) -> Result<()
 fn is_permanent(why: &CommitError) -> bool {
     match why {
         CommitError::Closed | CommitError::Conflict(_) | CommitError::Unwritable(_) => true,
-        CommitError::Busy | CommitError::DiskFull | CommitError::Storage(_) => false,
+        CommitError::Behind
+        | CommitError::Busy
+        | CommitError::DiskFull
+        | CommitError::Storage(_) => false,
     }
 }
 
@@ -377,5 +475,43 @@ mod tests {
         let head = catalog.read(|reader| reader.chain_head("n")).await.unwrap();
         assert_eq!(head.sequence, 1, "its evidence is there, once");
         assert!(heard.recv().await.is_some(), "and what there was can be erased");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_does_not_fit_holds_up_nobody_elses_permission() {
+        use crate::consent::evidence::sample;
+        use crate::ids::PartyRef;
+        let folder = tempfile::tempdir().unwrap();
+        let (data, keys) = (folder.path().join("data"), folder.path().join("keys"));
+        let catalog = Catalog::open(Settings {
+            data: data.clone(),
+            origin: Origin { tenant: "t".parse().unwrap(), node: "n".parse().unwrap() },
+            signing: SigningKey::open(&keys).unwrap(),
+            reference: ReferenceKey::open(&keys).unwrap(),
+            queue: QUEUE,
+        })
+        .unwrap();
+        let scribe = Scribe::start(catalog.clone(), |_, _| {}, || {});
+        let facts = sample::facts(1, PartyRef([1; 32]));
+        let refused = DecisionFacts { outcome: Outcome::Refused, ..facts.clone() };
+        let entry = DecisionEntry { decision: sample::decision(refused), ..withdrawn() };
+        // A recording that nobody knows cannot begin.
+        let impossible = Change::Capturing { recording: facts.recording, at: facts.time };
+        scribe.tell(ready());
+        scribe.tell(Told { changes: vec![impossible], events: Vec::new() });
+        scribe.tell(ready());
+        let decided = scribe.decide(DecisionEntry { erase: Erase::Nothing, ..entry });
+        scribe.tell(ready());
+        assert!(decided.await.unwrap().is_ok());
+        scribe.flush().await;
+        let events = catalog.read(|reader| reader.outbox_after(0, 10)).await.unwrap();
+        let kind =
+            |row: &crate::catalog::OutboxRow| row.subject.split('.').nth(3).map(str::to_owned);
+        let kinds: Vec<String> = events.iter().filter_map(kind).collect();
+        assert_eq!(
+            kinds,
+            ["agent", "agent", "permission", "agent"],
+            "in the order of what happened"
+        );
     }
 }

@@ -125,6 +125,9 @@ impl OpenError {
 /// receipt, and no query sees any of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
+    /// Something that comes before it could not be stored, so it was not tried.
+    #[error("what comes before it could not be stored in the catalog")]
+    Behind,
     /// The writer has more to do than it may have waiting.
     #[error("the catalog has more requests waiting than it takes")]
     Busy,

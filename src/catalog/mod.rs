@@ -47,8 +47,8 @@ pub use error::{CommitError, NotStored, OpenError, QueryError};
 pub use head::PublishedHead;
 pub use model::{
     Change, DecisionEntry, Filter, GapRow, Integrity, NewRecording, ParticipantRow, PermissionRow,
-    Permitted, RecordingDetail, RecordingRow, RecordingState, SegmentRow, StreamRow, Unfinished,
-    UnfinishedStream, UnknownState,
+    Permitted, RecordingDetail, RecordingRow, RecordingState, SegmentRow, Step, StreamRow,
+    Unfinished, UnfinishedStream, UnknownState,
 };
 pub use outbox::{Acknowledged, OutboxRow, OutboxStatus, Sent};
 pub use queries::{EvidenceRows, Reader};
@@ -176,6 +176,42 @@ impl Catalog {
             Durable::Events(events) => Ok(events),
             _ => Err(CommitError::Closed),
         }
+    }
+
+    /// Stores these in their order, in one durable transaction: whoever waits for a decision does
+    /// not wait for a sync of what happened before it first. From the first one that cannot be
+    /// stored on nothing is, and what comes after it is [`CommitError::Behind`]. One answer for each
+    /// step. Queued when this returns.
+    pub fn in_order(
+        &self,
+        steps: Vec<Step>,
+    ) -> impl Future<Output = Vec<Result<Option<Receipt<Decision>>, NotStored>>> + Send + use<>
+    {
+        let at = clock::wall();
+        let work = |step| match step {
+            Step::Facts { changes, events } => Work::Record { changes, events, at },
+            Step::Decision(entry) => Work::Decide(entry),
+        };
+        let count = steps.len();
+        let asked = self.try_ask(Work::InOrder(steps.into_iter().map(work).collect()));
+        async move {
+            let stored = |durable| match durable {
+                Durable::Decision(receipt) => Some(*receipt),
+                _ => None,
+            };
+            match asked.await {
+                Ok(Durable::InOrder(steps)) => {
+                    steps.into_iter().map(|step| step.map(stored)).collect()
+                }
+                Ok(_) => Self::lost(count, &CommitError::Closed),
+                Err(not) => Self::lost(count, &not.why),
+            }
+        }
+    }
+
+    /// The writer ended without an answer.
+    fn lost<T>(steps: usize, why: &CommitError) -> Vec<Result<T, NotStored>> {
+        (0..steps).map(|_| Err(NotStored::from(why.clone()))).collect()
     }
 
     /// Notes what JetStream has acknowledged.
@@ -312,9 +348,9 @@ impl Catalog {
         async move {
             let answer = match queued {
                 Ok(()) => answer.await.unwrap_or(Err(NotStored::from(CommitError::Closed))),
-                Err(TrySendError::Full(request)) => Err(request.work.not_stored(CommitError::Busy)),
+                Err(TrySendError::Full(request)) => request.work.refused(&CommitError::Busy),
                 Err(TrySendError::Disconnected(request)) => {
-                    Err(request.work.not_stored(CommitError::Closed))
+                    request.work.refused(&CommitError::Closed)
                 }
             };
             if answer.is_err() {

@@ -18,6 +18,20 @@ use crate::keys::WrappedKey;
 use crate::number::PartyNumber;
 use crate::time::Timestamp;
 
+/// One of the things that [`crate::catalog::Catalog::in_order`] stores.
+#[derive(Debug)]
+pub enum Step {
+    /// Changes, and the events that tell of them.
+    Facts {
+        /// What changes.
+        changes: Vec<Change>,
+        /// What is told.
+        events: Vec<Draft>,
+    },
+    /// A decision.
+    Decision(Box<DecisionEntry>),
+}
+
 /// A decision and what becomes durable with it, in one transaction.
 #[derive(Debug)]
 pub struct DecisionEntry {

@@ -44,6 +44,8 @@ pub(super) struct Request {
 /// What the writer can be asked for.
 pub(super) enum Work {
     Decide(Box<DecisionEntry>),
+    /// One after the other; none after one that cannot be stored.
+    InOrder(Vec<Work>),
     Record {
         changes: Vec<Change>,
         events: Vec<Draft>,
@@ -67,18 +69,26 @@ pub(super) enum Work {
 
 impl Work {
     /// It is not stored; a decision goes back to whoever made it.
-    pub(super) fn not_stored(self, why: CommitError) -> NotStored {
-        let entry = match self {
+    pub(super) fn refused(self, why: &CommitError) -> Result<Durable, NotStored> {
+        if let Work::InOrder(works) = self {
+            let works = works.into_iter().map(|work| work.refused(why));
+            return Ok(Durable::InOrder(works.collect()));
+        }
+        Err(NotStored { why: why.clone(), entry: self.entry() })
+    }
+
+    fn entry(self) -> Option<Box<DecisionEntry>> {
+        match self {
             Work::Decide(entry) => Some(entry),
             _ => None,
-        };
-        NotStored { why, entry }
+        }
     }
 }
 
 /// What work came to, inside a transaction that may still fail.
 enum Stored {
     Decision(Box<DecisionEntry>, Written),
+    InOrder(Vec<Result<Stored, NotStored>>),
     Events(Vec<EventId>),
     Rows(u64),
     Nothing,
@@ -87,6 +97,7 @@ enum Stored {
 /// What work came to, once nothing can take it back.
 pub(super) enum Durable {
     Decision(Box<Receipt<Decision>>),
+    InOrder(Vec<Result<Durable, NotStored>>),
     Events(Vec<EventId>),
     Rows(u64),
     Nothing,
@@ -100,6 +111,10 @@ impl Stored {
                 let Written { id, digest, .. } = written;
                 Durable::Decision(Box::new(Receipt::new(entry.decision, id, digest)))
             }
+            Stored::InOrder(steps) => {
+                let steps = steps.into_iter().map(|step| step.map(Stored::durable));
+                Durable::InOrder(steps.collect())
+            }
             Stored::Events(events) => Durable::Events(events),
             Stored::Rows(rows) => Durable::Rows(rows),
             Stored::Nothing => Durable::Nothing,
@@ -107,12 +122,19 @@ impl Stored {
     }
 
     /// The COMMIT has failed.
-    fn not_stored(self, why: CommitError) -> NotStored {
-        let entry = match self {
+    fn undone(self, why: &CommitError) -> Result<Durable, NotStored> {
+        if let Stored::InOrder(steps) = self {
+            let undone = |step: Result<Stored, NotStored>| step?.undone(why);
+            return Ok(Durable::InOrder(steps.into_iter().map(undone).collect()));
+        }
+        Err(NotStored { why: why.clone(), entry: self.entry() })
+    }
+
+    fn entry(self) -> Option<Box<DecisionEntry>> {
+        match self {
             Stored::Decision(entry, _) => Some(entry),
             _ => None,
-        };
-        NotStored { why, entry }
+        }
     }
 }
 
@@ -194,15 +216,12 @@ impl Writer {
         let mut outcome = self.statement("BEGIN IMMEDIATE");
         for Request { work, reply } in batch {
             if let Err(why) = &outcome {
-                let _ = reply.send(Err(work.not_stored(why.clone())));
+                let _ = reply.send(work.refused(why));
                 continue;
             }
-            let before = progress;
-            match self.within_savepoint(&mut progress, work) {
+            match self.one_or_all(&mut progress, &mut outcome, work) {
                 Ok(stored) => answers.push((reply, stored)),
                 Err(not) => {
-                    progress = before;
-                    outcome = self.undo_savepoint(&not.why);
                     let _ = reply.send(Err(not));
                 }
             }
@@ -232,15 +251,40 @@ impl Writer {
                     let _ = self.statement("ROLLBACK");
                 }
                 for (reply, stored) in answers {
-                    let _ = reply.send(Err(stored.not_stored(why.clone())));
+                    let _ = reply.send(stored.undone(&why));
                 }
             }
         }
     }
 
+    /// `outcome` is that of the whole transaction, which some failures end.
+    fn one_or_all(
+        &self,
+        progress: &mut Progress,
+        outcome: &mut Result<(), CommitError>,
+        work: Work,
+    ) -> Result<Stored, NotStored> {
+        let Work::InOrder(works) = work else {
+            let before = *progress;
+            return self.within_savepoint(progress, work).inspect_err(|not| {
+                *progress = before;
+                *outcome = self.undo_savepoint(&not.why);
+            });
+        };
+        let mut steps: Vec<Result<Stored, NotStored>> = Vec::with_capacity(works.len());
+        for work in works {
+            steps.push(if steps.last().is_none_or(Result::is_ok) {
+                self.one_or_all(progress, outcome, work)
+            } else {
+                work.refused(&CommitError::Behind).map(|_| Stored::Nothing)
+            });
+        }
+        Ok(Stored::InOrder(steps))
+    }
+
     fn within_savepoint(&self, progress: &mut Progress, work: Work) -> Result<Stored, NotStored> {
         if let Err(why) = self.statement("SAVEPOINT request") {
-            return Err(work.not_stored(why));
+            return Err(NotStored { why, entry: work.entry() });
         }
         let stored = match work {
             Work::Decide(entry) => match decide(&self.db, &self.identity, progress.head, &entry) {
@@ -255,7 +299,7 @@ impl Writer {
         };
         match self.statement("RELEASE request") {
             Ok(()) => Ok(stored),
-            Err(why) => Err(stored.not_stored(why)),
+            Err(why) => Err(NotStored { why, entry: stored.entry() }),
         }
     }
 
@@ -297,8 +341,10 @@ impl Writer {
                 }
                 Ok(Stored::Nothing)
             }
-            // Taken out before: see `run` and `within_savepoint`.
-            Work::Decide(_) | Work::EmptyLog | Work::Close => Ok(Stored::Nothing),
+            // Taken out before: see `run`, `one_or_all` and `within_savepoint`.
+            Work::Decide(_) | Work::InOrder(_) | Work::EmptyLog | Work::Close => {
+                Ok(Stored::Nothing)
+            }
             #[cfg(test)]
             Work::Run(run) => {
                 run(db);

@@ -6,6 +6,7 @@ mod decisions;
 mod do_not_record;
 mod full;
 mod life;
+mod order;
 mod outbox;
 mod speed;
 
