@@ -7,6 +7,7 @@ mod leases;
 mod model;
 mod pausing;
 mod scripts;
+mod segments;
 mod withdrawal;
 
 use std::collections::BTreeMap;
