@@ -62,6 +62,11 @@ impl<'a> Books<'a> {
         self.account_of(&id)
     }
 
+    /// The caller's packets in a recording, the first of them first.
+    pub fn of_caller(&self, recording: &str) -> Vec<Written> {
+        self.written(recording.parse().expect("an id"), Leg::Caller)
+    }
+
     fn account_of(&self, call: &str) -> Account {
         let of_call = |e: &&Value| e["correlationid"] == call || e["subject"] == call;
         let events: Vec<Value> = self.events.iter().filter(of_call).cloned().collect();

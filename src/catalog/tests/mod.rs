@@ -9,6 +9,7 @@ mod life;
 mod order;
 mod outbox;
 mod speed;
+mod syncs;
 
 use std::future::Future;
 use std::path::Path;

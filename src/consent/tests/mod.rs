@@ -8,6 +8,7 @@ mod model;
 mod pausing;
 mod scripts;
 mod segments;
+mod together;
 mod withdrawal;
 
 use std::collections::BTreeMap;
