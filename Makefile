@@ -53,6 +53,7 @@ SHARD   ?= 0/1
 BUILD   ?= target
 
 mutants: build-tools $(MUTANTS)/bin/cargo-mutants
+	$(CARGO) fetch --locked
 	tests/support/mutants/package target/mutants-package
 	CARGO_INCREMENTAL=1 CARGO_TARGET_DIR=$(CURDIR)/$(BUILD) \
 		PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=true \

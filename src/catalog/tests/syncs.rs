@@ -21,6 +21,8 @@ fn decides_one_after_the_other() {
             let steps = vec![facts, Step::Decision(Box::new(granted(n)))];
             assert!(catalog.in_order(steps).await.into_iter().all(|answer| answer.is_ok()));
         }
+        // What closing costs is the same for few decisions and for many.
+        catalog.close().await.unwrap();
     });
 }
 

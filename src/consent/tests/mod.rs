@@ -6,6 +6,7 @@ mod known;
 mod leases;
 mod model;
 mod pausing;
+mod queries;
 mod scripts;
 mod segments;
 mod together;

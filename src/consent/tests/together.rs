@@ -176,3 +176,41 @@ fn per_party_a_recording_goes_on_for_who_agreed_to_it_and_is_over_for_who_refuse
     rig.keys(Leg::Caller, "*9");
     assert_eq!(rig.over, [rig.grants[0].stream().recording], "nobody else is recorded in it");
 }
+
+#[test]
+fn somebody_may_be_recorded_until_the_scope_says_that_nobody_will() {
+    let scratch = Scratch::new();
+    for (scope, may) in [(Scope::All, false), (Scope::PerParty, true)] {
+        let mut rig = both_asked(&scratch, scope);
+        assert!(rig.machine.may_record());
+        caller_refuses(&mut rig);
+        assert_eq!(rig.machine.may_record(), may, "{scope:?}");
+        rig.feed(Input::Left { leg: Leg::Callee });
+        rig.played(Leg::Callee, |_| {});
+        rig.commit();
+        assert!(!rig.machine.may_record(), "{scope:?}");
+    }
+}
+
+#[test]
+fn what_somebody_did_is_told_before_what_the_policy_leaves_out() {
+    let scratch = Scratch::new();
+    for (listed, other) in [(Leg::Caller, Leg::Callee), (Leg::Callee, Leg::Caller)] {
+        let ask = |leg| match leg == other {
+            true => Ask::Nobody,
+            false => Ask::Standing("agreement-7".to_owned()),
+        };
+        let policy = Policy {
+            caller: ask(Leg::Caller),
+            callee: ask(Leg::Callee),
+            scope: Scope::PerParty,
+            ..policy()
+        };
+        let prior = |leg| if leg == listed { Prior::Listed } else { Prior::Nothing };
+        let mut rig = Rig::knowing(&scratch, policy, Leg::BOTH.map(prior));
+        rig.commit();
+        let then = OnRefusal::Continue;
+        let expected = Some(Verdict::Unrecorded { why: Denial::Objected, then });
+        assert_eq!(rig.verdict, expected, "{listed}");
+    }
+}
