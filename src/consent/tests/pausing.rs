@@ -1,6 +1,7 @@
 //! A pause stops the writing of everybody, and ends.
 
 use super::*;
+use crate::consent::Stop;
 use crate::consent::machine::Order;
 
 fn recorded(scratch: &Scratch) -> Rig<'_> {
@@ -124,4 +125,48 @@ fn a_recording_whose_permission_is_being_written_down_begins_with_the_pause() {
     rig.keys(Leg::Callee, "*7");
     assert_eq!(standings(&rig), [Standing::Live; 2]);
     assert_eq!(rig.flow, [("paused", by), ("resumed", by)]);
+}
+
+/// Keys of the callee that have stopped the writing of both with their packet.
+fn stopping(rig: &mut Rig<'_>, keys: &str, stop: Stop) {
+    for grant in &mut rig.grants {
+        grant.suspend(stop);
+    }
+    for (n, key) in keys.chars().enumerate() {
+        let complete = n + 1 == keys.len();
+        let stops = Leg::BOTH.into_iter().filter(|_| complete);
+        let stops = stops.fold(Stops::NONE, |stops, leg| stops.with(leg, stop));
+        let (leg, pressed, via) = (Leg::Callee, rig.at.instant, KeyVia::TelephoneEvent);
+        rig.feed(Input::Key { leg, pressed, key, via, rtp_timestamp: None, stops });
+    }
+}
+
+#[test]
+fn what_keys_have_stopped_is_written_again_once_they_turn_out_to_resume() {
+    let scratch = Scratch::new();
+    let mut rig = recorded(&scratch);
+    let first = Stop::default().next();
+    stopping(&mut rig, "*7", first);
+    assert_eq!(standings(&rig), [Standing::Paused; 2]);
+    stopping(&mut rig, "*7", first.next());
+    assert_eq!(standings(&rig), [Standing::Live; 2]);
+}
+
+#[test]
+fn a_writer_that_comes_after_the_keys_knows_of_them() {
+    let scratch = Scratch::new();
+    let mut rig = Rig::new(&scratch, policy());
+    rig.present(Leg::Caller);
+    rig.played(Leg::Caller, |_| {});
+    rig.key(Leg::Caller, '1');
+    rig.present(Leg::Callee);
+    let first = Stop::default().next();
+    stopping(&mut rig, "*7", first);
+    rig.commit();
+    for grant in &mut rig.grants {
+        grant.suspend(first);
+    }
+    assert_eq!(standings(&rig), [Standing::Paused; 2]);
+    rig.feed(Input::Command { order: Order::Resume, id: "c".into() });
+    assert_eq!(standings(&rig), [Standing::Live; 2]);
 }
