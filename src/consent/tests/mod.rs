@@ -84,6 +84,8 @@ struct Rig<'a> {
     verdict: Option<Verdict>,
     /// What parties are told.
     said: Vec<(Leg, &'static str)>,
+    /// How often the call was to end with a goodbye.
+    farewells: usize,
     released: Vec<Leg>,
     over: Vec<RecordingId>,
     /// Pauses and resumptions.
@@ -120,6 +122,7 @@ impl<'a> Rig<'a> {
             grants,
             verdict: None,
             said: Vec::new(),
+            farewells: 0,
             released: Vec::new(),
             over: Vec::new(),
             flow: Vec::new(),
@@ -132,7 +135,8 @@ impl<'a> Rig<'a> {
         for output in self.machine.handle(self.at, input) {
             match output {
                 Output::Play { leg, prompt, .. } => self.playing.push((leg, prompt)),
-                Output::Silence { .. } | Output::Farewell => {}
+                Output::Silence { .. } => {}
+                Output::Farewell => self.farewells += 1,
                 Output::Say { leg, prompt } => self.said.push((leg, prompt)),
                 Output::Release { leg } => self.released.push(leg),
                 Output::Over { recording } => self.over.push(recording),

@@ -21,6 +21,17 @@ fn again() -> Policy {
     Policy { accept_again: AcceptAgain::ByKey, ..policy() }
 }
 
+/// Somebody else on the caller's leg.
+fn another() -> PartyFacts {
+    PartyFacts {
+        leg: Leg::Caller,
+        party_ref: PartyRef([77; 32]),
+        locale: "de-DE".to_owned(),
+        transport: MediaTransport::Rtp,
+        prior: Prior::Nothing,
+    }
+}
+
 #[test]
 fn the_keys_end_the_lease_before_the_withdrawal_is_written_down() {
     let scratch = Scratch::new();
@@ -235,14 +246,7 @@ fn somebody_else_on_the_line_is_asked_before_anything_more_is_written() {
     let scratch = Scratch::new();
     let mut rig = recorded(&scratch, policy());
     let first = rig.grants[0].stream().recording;
-    let party = PartyFacts {
-        leg: Leg::Caller,
-        party_ref: PartyRef([77; 32]),
-        locale: "de-DE".to_owned(),
-        transport: MediaTransport::Rtp,
-        prior: Prior::Nothing,
-    };
-    rig.feed(Input::Replaced { party });
+    rig.feed(Input::Replaced { party: another() });
     assert_eq!(rig.live(), []);
     assert_eq!(rig.over, [first]);
     rig.played(Leg::Caller, |_| {});
@@ -250,4 +254,47 @@ fn somebody_else_on_the_line_is_asked_before_anything_more_is_written() {
     rig.commit();
     assert_eq!(rig.live(), Leg::BOTH);
     assert_eq!(rig.grants[2].stream().recording, first.successor());
+}
+
+#[test]
+fn who_comes_later_hears_what_came_of_their_answer() {
+    let scratch = Scratch::new();
+    for (on_refusal, farewells) in [(OnRefusal::Continue, 0), (OnRefusal::HangUp, 1)] {
+        let refusable = || Policy { on_refusal, ..policy() };
+        let mut first = Rig::new(&scratch, refusable());
+        first.present(Leg::Caller);
+        first.played(Leg::Caller, |_| {});
+        first.key(Leg::Caller, '2');
+        first.commit();
+        // The verdict says all that there is to say.
+        assert_eq!((&first.said[..], first.farewells), (&[][..], 0));
+        assert!(first.verdict.is_some());
+
+        let mut rig = recorded(&scratch, refusable());
+        rig.feed(Input::Replaced { party: another() });
+        rig.played(Leg::Caller, |_| {});
+        rig.key(Leg::Caller, '2');
+        rig.commit();
+        assert!(rig.said.contains(&(Leg::Caller, "declined")), "{:?}", rig.said);
+        assert_eq!(rig.farewells, farewells);
+    }
+}
+
+#[test]
+fn who_comes_later_hears_that_their_yes_could_not_be_kept() {
+    let scratch = Scratch::new();
+    let mut first = Rig::new(&scratch, policy());
+    first.present(Leg::Caller);
+    first.played(Leg::Caller, |_| {});
+    first.key(Leg::Caller, '1');
+    first.fail();
+    assert_eq!(first.said, [], "the verdict says it");
+
+    let mut rig = recorded(&scratch, policy());
+    rig.feed(Input::Replaced { party: another() });
+    rig.played(Leg::Caller, |_| {});
+    rig.key(Leg::Caller, '1');
+    rig.fail();
+    assert!(rig.said.contains(&(Leg::Caller, "unavailable")), "{:?}", rig.said);
+    assert_eq!(rig.live(), []);
 }
