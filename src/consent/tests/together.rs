@@ -214,3 +214,25 @@ fn what_somebody_did_is_told_before_what_the_policy_leaves_out() {
         assert_eq!(rig.verdict, expected, "{listed}");
     }
 }
+
+#[test]
+fn a_permission_for_a_recording_that_never_came_is_given_anew_for_the_next() {
+    let scratch = Scratch::new();
+    let again = AcceptAgain::ByKey;
+    let asked = Policy { callee: Ask::OnCall, accept_again: again, ..policy() };
+    let mut rig = Rig::new(&scratch, asked);
+    for leg in Leg::BOTH {
+        rig.present(leg);
+        rig.played(leg, |_| {});
+        rig.key(leg, '1');
+    }
+    rig.keys(Leg::Callee, "*9");
+    rig.commit();
+    assert_eq!(rig.grants.len(), 0);
+    rig.key(Leg::Callee, '1');
+    let earlier = |d: &Decision| matches!(d.facts().answer, Answer::Earlier { .. });
+    assert!(rig.pending.iter().any(earlier), "the caller's yes is evidenced for it too");
+    rig.commit();
+    assert_eq!(rig.live(), Leg::BOTH);
+    assert_eq!(rig.grants[0].stream().recording, rig.grants[1].stream().recording);
+}
