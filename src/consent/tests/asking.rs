@@ -175,3 +175,43 @@ fn a_notice_into_a_leg_that_was_put_on_hold_was_not_heard() {
     rig.played(Leg::Caller, |_| {});
     assert_eq!((rig.playing.len(), decided(&rig)), (1, None), "it is played again");
 }
+
+#[test]
+fn a_window_in_which_the_leg_was_on_hold_says_nothing() {
+    let scratch = Scratch::new();
+    let mut rig = asked(&scratch, no_objection());
+    rig.played(Leg::Caller, |_| {});
+    rig.feed(Input::Held { leg: Leg::Caller });
+    assert!(rig.wait());
+    assert_eq!((rig.playing.len(), decided(&rig)), (1, None), "the notice is played again");
+    rig.played(Leg::Caller, |_| {});
+    assert!(rig.wait());
+    assert_eq!(decided(&rig).map(|(outcome, _)| outcome), Some(Outcome::Granted));
+}
+
+#[test]
+fn silence_is_asked_again_as_often_as_the_policy_says_and_then_is_a_refusal() {
+    let scratch = Scratch::new();
+    let mut rig = asked(&scratch, Policy { attempts: 3, ..policy() });
+    for prompt in ["notice-opt-in", "reprompt", "reprompt"] {
+        assert_eq!((rig.playing[0].1.as_str(), decided(&rig)), (prompt, None));
+        rig.played(Leg::Caller, |_| {});
+        assert!(rig.wait());
+    }
+    assert_eq!(decided(&rig).map(|(outcome, _)| outcome), Some(Outcome::Refused));
+    assert_eq!(rig.playing, []);
+}
+
+#[test]
+fn the_failure_of_a_decision_that_was_overtaken_decides_nothing() {
+    let scratch = Scratch::new();
+    let mut rig = asked(&scratch, policy());
+    rig.played(Leg::Caller, |_| {});
+    rig.key(Leg::Caller, '1');
+    let number = rig.pending[0].number();
+    rig.keys(Leg::Caller, "*9");
+    rig.feed(Input::NotDurable { leg: Leg::Caller, number });
+    assert!(rig.machine.is_asking(Leg::Caller), "the withdrawal is still to be written down");
+    rig.commit();
+    assert_eq!(rig.machine.denial(Leg::Caller), Some(Denial::Withdrawn));
+}
