@@ -46,11 +46,11 @@ struct Calls {
 }
 
 impl Calls {
-    fn wait(callee: Callee) -> Self {
+    fn of(callee: Callee) -> Self {
         Self { callee, last: None }
     }
 
-    fn new(&mut self) -> Option<String> {
+    fn since(&mut self) -> Option<String> {
         let now = self.callee.invited();
         if now == self.last {
             return None;
@@ -76,29 +76,29 @@ fn compare(vector: &Vector, transport: &str, expected: &Expected, heard: &Heard)
 
 #[test]
 fn over_udp() {
-    let mut calls = Calls::wait(Callee::start(Rings::Busy("Busy Here")));
+    let mut calls = Calls::of(Callee::start(Rings::Busy("Busy Here")));
     let agent = agent(&calls.callee.uri(), "127.0.0.1");
-    let mut peer = OverUdp::from_an_address_of_its_own(agent.udp());
+    let mut peer = OverUdp::at_its_own_address(agent.udp());
     let mut wrong = Vec::new();
     for vector in vectors() {
-        let heard = peer.send(&vector, || calls.new());
+        let heard = peer.send(&vector, || calls.since());
         wrong.extend(compare(&vector, "UDP", &vector.udp, &heard));
         serves_a_call(&agent, &vector);
-        calls.new();
+        calls.since();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn over_tcp(listen: &str) {
-    let mut calls = Calls::wait(Callee::start(Rings::Busy("Busy Here")));
+    let mut calls = Calls::of(Callee::start(Rings::Busy("Busy Here")));
     let agent = agent(&calls.callee.uri(), listen);
     let at: SocketAddr = agent.tcp();
     let mut wrong = Vec::new();
     for vector in vectors() {
-        let heard = OverTcp::connect(at).send(&vector, || calls.new());
+        let heard = OverTcp::connect(at).send(&vector, || calls.since());
         wrong.extend(compare(&vector, "TCP", &vector.tcp, &heard));
         serves_a_call(&agent, &vector);
-        calls.new();
+        calls.since();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let connections = || agent.metric("assent_sip_connections").unwrap_or(0.0);
@@ -243,7 +243,7 @@ fn responses_are_read_as_the_rfcs_say() {
 fn nothing_of_a_message_is_lost_or_believed_on_the_way() {
     let callee = Callee::start(Rings::Busy("Busy Here"));
     let agent = agent(&callee.uri(), "127.0.0.1");
-    let mut peer = OverUdp::from_an_address_of_its_own(agent.udp());
+    let mut peer = OverUdp::at_its_own_address(agent.udp());
     let all = vectors();
     let mut answer = |name: &str| {
         let vector = all.iter().find(|vector| vector.name == name).unwrap();

@@ -196,7 +196,7 @@ pub struct OverUdp {
 
 impl OverUdp {
     /// On a loopback address that nobody else uses, so that the well-known ports are free there.
-    pub fn from_an_address_of_its_own(agent: SocketAddr) -> Self {
+    pub fn at_its_own_address(agent: SocketAddr) -> Self {
         let sockets = (0..100).find_map(|_| {
             let mut random = [0; 3];
             getrandom::fill(&mut random).expect("randomness");
