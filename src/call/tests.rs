@@ -17,7 +17,7 @@ use crate::call::message::{ClientTxn, Headers, Method, ServerTxn, Unanswered};
 use crate::call::setup::{InfoKeys, Recorder, Setup};
 use crate::consent::machine::Denial;
 use crate::consent::policy::{Ask, OnRefusal, OnUnavailable, Policy, Scope};
-use crate::consent::{Answer, Outcome};
+use crate::consent::{Answer, Outcome, Stops};
 use crate::ids::{CallId, Leg};
 use crate::rtp::Codec;
 
@@ -119,7 +119,8 @@ fn keys_that_mean_nothing_and_keys_of_the_callee_decide_nothing() {
         assert!(rig.key(key).out.is_empty());
     }
     let at = rig.at.instant;
-    let pressed = MediaEvent::Key { leg: Leg::Callee, at, key: '1', rtp_timestamp: 1 };
+    let pressed =
+        MediaEvent::Key { leg: Leg::Callee, at, key: '1', rtp_timestamp: 1, stops: Stops::NONE };
     rig.feed(Input::Media(pressed));
     assert!(rig.out.is_empty());
 }

@@ -3,6 +3,7 @@
 use super::rig::*;
 use super::*;
 use crate::call::media::PlaybackId;
+use crate::consent::Stops;
 
 fn callee_alone() -> Policy {
     Policy { caller: Ask::Standing("contract".into()), callee: Ask::OnCall, ..opt_in() }
@@ -14,7 +15,13 @@ fn both() -> Policy {
 
 fn callee_key(rig: &mut Rig, key: char) {
     let at = rig.at.instant;
-    rig.feed(Input::Media(MediaEvent::Key { leg: Leg::Callee, at, key, rtp_timestamp: 9 }));
+    rig.feed(Input::Media(MediaEvent::Key {
+        leg: Leg::Callee,
+        at,
+        key,
+        rtp_timestamp: 9,
+        stops: Stops::NONE,
+    }));
 }
 
 fn callee_played(rig: &mut Rig, playback: u32) {
