@@ -6,6 +6,7 @@ mod indicating;
 mod orders;
 mod passing;
 mod rig;
+mod transfers;
 
 use std::time::Duration;
 
