@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sipx_sip::{HeaderName, Message};
 
-use crate::call::message::{Hop, Response, Transport};
+use crate::call::message::{Headers, Hop, Response, Transport};
 use crate::sip::arrival::Intake;
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::secret::Secret;
@@ -77,7 +77,7 @@ fn requested(mut request: sipx_sip::Request, source: Hop, secret: &Secret) {
             is_a_response(&Message::Response(response).to_bytes());
         }
     }
-    if let Ok(cancel) = encode::cancel(&request) {
+    if let Ok(cancel) = encode::cancel(&request, &Headers::new()) {
         assert_eq!(cancel.headers.count(&HeaderName::CSeq), 1);
     }
     match check::request(&request, source, secret.cookie()) {
