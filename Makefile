@@ -44,6 +44,7 @@ soak: build-tools test-tools
 		--test a-crash-loses-at-most-a-chunk \
 		--test a-power-cut-loses-at-most-two-seconds \
 		--test ten-thousand-calls-leave-nothing-behind
+	ASSENT_SOAK=1 $(CARGO) test --locked --lib fuzz::
 
 # Hours for all of them: SHARD=0/8 does an eighth, FILES=src/consent/party.rs one file.
 # docs/proof.md lists those that live, and why.

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{TARGETS, Target};
 
-/// How many inputs each target gets beside its seeds.
-const CHANGED: usize = 3_000;
+/// How many inputs each target gets beside its seeds: few in `make test`, many in `make soak`.
+fn changed() -> usize {
+    if std::env::var_os("ASSENT_SOAK").is_some() { 300_000 } else { 3_000 }
+}
 
 /// Pieces that mean something to one parser or another.
 const ODD: [&[u8]; 26] = [
@@ -102,7 +104,7 @@ fn survives_its_seeds(target: Target) {
     }
     run(target, b"");
     let mut dice = Dice(0x5eed_f055_4711_0001);
-    for n in 0..CHANGED {
+    for n in 0..changed() {
         let mut input = seeds[n % seeds.len()].clone();
         for _ in 0..=dice.roll(4) {
             let other = &seeds[dice.roll(seeds.len())];
