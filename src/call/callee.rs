@@ -21,17 +21,19 @@ impl Call {
         let invite = &self.invite;
         let codecs = match &self.caller {
             CallerLeg::Invited(_) if invite.body.is_empty() => self.codecs.clone(),
-            CallerLeg::Invited(_) => match negotiate::offered(&invite.body, &self.codecs) {
-                Ok(codecs) => codecs,
-                Err(refusal) => {
-                    let status = refusal.status();
-                    return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
+            CallerLeg::Invited(_) => {
+                match negotiate::offered(&invite.body, &self.side, &self.codecs) {
+                    Ok(codecs) => codecs,
+                    Err(refusal) => {
+                        let status = refusal.status();
+                        return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
+                    }
                 }
-            },
+            }
             CallerLeg::Established(leg) => {
                 // The caller's codec first; another one costs a re-INVITE to the caller.
                 let first = leg.session.media().map(|media| media.codec);
-                let others = negotiate::offered(&invite.body, &self.codecs);
+                let others = negotiate::offered(&invite.body, &self.side, &self.codecs);
                 let others = others.unwrap_or_else(|_| self.codecs.clone());
                 let others = others.into_iter().filter(|codec| Some(*codec) != first);
                 first.into_iter().chain(others).collect()

@@ -1,5 +1,7 @@
 //! A leg's session: our description, what was agreed, and how it is agreed again.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::call::setup::Side;
@@ -8,7 +10,7 @@ use crate::rtp::{Codec, Direction, LegMedia};
 use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError};
 
 /// One leg's session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     local: LocalDescription,
     description: Bytes,
@@ -41,6 +43,13 @@ impl From<SdpError> for Refusal {
     }
 }
 
+impl fmt::Debug for Session {
+    /// Without the description, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Session {
     /// Our description as it was last sent.
     #[must_use]
@@ -68,8 +77,8 @@ impl Session {
 ///
 /// # Errors
 /// When there is none, or the offer is of no use.
-pub fn offered(offer: &[u8], codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
-    let offer = Offer::parse(offer)?;
+pub fn offered(offer: &[u8], side: &Side, codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
+    let offer = Offer::parse(offer, side.keying.wanted())?;
     let mut common: Vec<Codec> = offer.codecs().filter(|codec| codecs.contains(codec)).collect();
     common.dedup();
     if common.is_empty() { Err(Refusal(SdpError::NoCommonCodec)) } else { Ok(common) }
@@ -86,7 +95,7 @@ pub fn answer(
     call: CallId,
 ) -> Result<Session, Refusal> {
     let local = local(side, codecs.to_vec(), call);
-    let answer = sdp::answer(&Offer::parse(offer)?, &local)?;
+    let answer = sdp::answer(&Offer::parse(offer, local.keying.wanted())?, &local)?;
     Ok(settled(local, answer))
 }
 
@@ -102,7 +111,8 @@ pub fn answer_again(
     let Some(media) = session.media() else { return Err(Refusal(SdpError::Inconsistent)) };
     let mut local = LocalDescription { codecs: vec![media.codec], record, ..session.local.clone() };
     let previous = std::str::from_utf8(&session.description).unwrap_or_default();
-    let answer = sdp::reanswer(&Offer::parse(offer)?, &mut local, previous)?;
+    let offer = Offer::parse(offer, local.keying.wanted())?;
+    let answer = sdp::reanswer(&offer, &mut local, previous)?;
     Ok(settled(local, answer))
 }
 
@@ -128,14 +138,14 @@ pub fn offer_again(session: &Session, codec: Codec, record: Option<RecordState>)
 /// # Errors
 /// When it does not fit the offer.
 pub fn accept(session: &Session, answer: &[u8]) -> Result<Session, Refusal> {
-    let media = match &session.state {
-        Agreed::Offered(offer) => offer.accept(answer)?,
-        Agreed::Settled(media) => media.clone(),
-    };
-    Ok(Session { state: Agreed::Settled(media), ..session.clone() })
+    let Agreed::Offered(offer) = &session.state else { return Ok(session.clone()) };
+    let sdp::Accepted { media, keying } = offer.accept(answer)?;
+    let local = LocalDescription { keying, ..session.local.clone() };
+    Ok(Session { local, state: Agreed::Settled(media), ..session.clone() })
 }
 
 fn settled(local: LocalDescription, answer: sdp::Answer) -> Session {
+    let local = LocalDescription { keying: answer.keying, ..local };
     Session { local, description: answer.sdp.into(), state: Agreed::Settled(answer.media) }
 }
 
@@ -150,5 +160,6 @@ fn local(side: &Side, codecs: Vec<Codec>, call: CallId) -> LocalDescription {
         codecs,
         direction: Direction::SendRecv,
         record: side.record,
+        keying: side.keying.clone(),
     }
 }

@@ -9,7 +9,7 @@ use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
 use crate::ids::{CallId, Digest, RecordingId};
 use crate::rtp::Codec;
-use crate::sdp::RecordState;
+use crate::sdp::{Keying, RecordState};
 
 /// Everything a call is made from.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ pub struct Side {
     pub locale: String,
     /// What our description says of recording, for a peer that wants to be told.
     pub record: Option<RecordState>,
+    /// Whether its packets are protected, with a secret of its own.
+    pub keying: Keying,
 }
 
 /// Whether keys by SIP INFO count.

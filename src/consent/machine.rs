@@ -17,7 +17,7 @@ use crate::consent::party::{Effect, State, Step};
 use crate::consent::pausing::Flow;
 use crate::consent::policy::{AcceptAgain, OnRefusal, OnWithdrawal, Policy, Scope};
 use crate::consent::terms::{Terms, Way};
-use crate::consent::{Answer, KeyVia, Keypad, Standing};
+use crate::consent::{Answer, KeyVia, Keypad, MediaTransport, Standing};
 use crate::ids::{CallId, Digest, Leg, RecordingId};
 use crate::time::Moment;
 
@@ -72,6 +72,13 @@ impl Permission {
             flow: Flow::Running,
             settled: None,
             decisions: DecisionNumber::default(),
+        }
+    }
+
+    /// How a party's media travels, now that it is agreed: for the decisions from here on.
+    pub fn travels(&mut self, leg: Leg, transport: MediaTransport) {
+        if let Some(party) = self.parties.get_mut(&leg) {
+            party.terms.party.transport = transport;
         }
     }
 

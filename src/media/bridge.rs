@@ -47,6 +47,8 @@ pub(super) struct Turn<'a> {
     pub(super) inbox: &'a Inbox,
     /// Room for as many payloads that are changed on their way.
     pub(super) spaces: &'a mut [[u8; LONGEST]],
+    /// Room for as many packets that came protected.
+    pub(super) clear: &'a mut [[u8; LONGEST]],
     /// Anything: it spreads reports over time (RFC 3550, 6.3.1) and is no secret.
     pub(super) dice: u32,
 }
@@ -115,7 +117,7 @@ impl Bridge {
         let Some(stream) = self.leg(leg) else { return };
         let mut heard = false;
         for (datagram, from) in turn.inbox.datagrams() {
-            if !stream.receive_report(datagram, from, turn.now) {
+            if !stream.receive_report(datagram, from, turn.now, turn.tally) {
                 turn.tally.bad_rtcp += 1;
             } else if stream.is_heard_again() {
                 heard = true;

@@ -58,6 +58,8 @@ counters! {
     wrong_source,
     /// Dropped: no RTP packet.
     unparsable,
+    /// Dropped: SRTP or SRTCP that is not what the peer protected, or that came before.
+    unauthentic,
     /// Dropped: a payload type that was not negotiated.
     wrong_payload_type,
     /// Dropped: an SSRC that is not the leg's, or not yet.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::consent::NoticePlayed;
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::rtp::{
-    Codec, Direction, LegMedia, PayloadType, ReceptionReport, RtpPacket, TelephoneEvent,
+    Codec, Direction, LegMedia, PayloadType, ReceptionReport, RtpPacket, Security, TelephoneEvent,
 };
 use crate::segment::Appended;
 use crate::segment::format::GapReason;
@@ -190,6 +190,7 @@ impl Peer {
             telephone_event: Some(TelephoneEvent { payload_type: event, clock_rate: 8000 }),
             direction: Direction::SendRecv,
             ptime: 20,
+            security: Security::Plain,
         }
     }
 
