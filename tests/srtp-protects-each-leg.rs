@@ -59,6 +59,7 @@ fn heard_and_recorded(agent: &Agent, caller: &Baresip, mut callee: Baresip) {
         let name = format!("assent_rtp_packets_dropped_total{{reason=\"{reason}\"}}");
         assert_eq!(agent.metric(&name), Some(0.0), "{name}");
     }
+    assert!(!agent.log().contains("inline:"), "no key is in the log");
 }
 
 /// A tone over a whole second: so long lasts no click.

@@ -135,6 +135,7 @@ impl Source for Observer {
                 ("unparsable", load(&media.unparsable)),
                 ("not-negotiated", load(&media.not_negotiated)),
             ],
+            rtcp_dropped: load(&media.bad_rtcp),
             writer_dropped: load(&self.store.counters().packets_dropped),
             outbox_depth: outbox.unsent,
             outbox_age: age(outbox.oldest),

@@ -4,6 +4,7 @@ mod another;
 mod asking;
 mod indicating;
 mod orders;
+mod protecting;
 mod rig;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::call::machine::{Cause, Input, Output, Phase};
 use crate::call::media::{MediaCommand, MediaEvent};
 use crate::call::message::{ClientTxn, Headers, Method, ServerTxn, Unanswered};
-use crate::call::setup::{InfoKeys, Recorder, Setup};
+use crate::call::setup::{InfoKeys, Plan, Recorder, Setup};
 use crate::consent::machine::Denial;
 use crate::consent::policy::{Ask, OnRefusal, OnUnavailable, Policy, Scope};
 use crate::consent::{Answer, Outcome};

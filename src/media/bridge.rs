@@ -117,7 +117,7 @@ impl Bridge {
         let Some(stream) = self.leg(leg) else { return };
         let mut heard = false;
         for (datagram, from) in turn.inbox.datagrams() {
-            if !stream.receive_report(datagram, from, turn.now, turn.tally) {
+            if !stream.receive_report(datagram, from, turn.now) {
                 turn.tally.bad_rtcp += 1;
             } else if stream.is_heard_again() {
                 heard = true;

@@ -405,7 +405,6 @@ impl LegStream {
         datagram: &[u8],
         from: SocketAddr,
         now: Instant,
-        tally: &mut Tally,
     ) -> bool {
         let Some(Negotiated { inbound, guard, .. }) = &mut self.negotiated else { return false };
         if !inbound.is_report_from_peer(from) {
@@ -419,10 +418,7 @@ impl LegStream {
         let datagram = match (&clear, guard) {
             (None, Guard::Plain) => datagram,
             (Some(clear), _) => clear,
-            (None, _) => {
-                tally.unauthentic += 1;
-                return false;
-            }
+            (None, _) => return false,
         };
         let Ok(compound) = rtcp::parse(datagram) else { return false };
         inbound.learn_report_origin(from);

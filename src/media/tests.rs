@@ -2,6 +2,7 @@
 
 mod beeps;
 mod keys;
+mod srtp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
