@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::call::setup::Side;
 use crate::ids::CallId;
 use crate::rtp::{Codec, Direction, LegMedia};
-use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError};
+use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError, SrtpUse};
 
 /// One leg's session.
 #[derive(Clone)]
@@ -23,6 +23,24 @@ enum Agreed {
     Offered(LocalOffer),
     /// Both sides have spoken.
     Settled(LegMedia),
+}
+
+/// What a description of ours says of the stream, besides its codecs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// What we want to do with it.
+    pub direction: Direction,
+    /// What becomes of the peer's stream, for a peer that wants to be told (RFC 7866).
+    pub record: Option<RecordState>,
+}
+
+/// What a peer wants with a new offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The codecs that we have too, in the peer's order.
+    pub codecs: Vec<Codec>,
+    /// What it lets us do with the stream.
+    pub direction: Direction,
 }
 
 /// Why nothing was agreed.
@@ -63,6 +81,12 @@ impl Session {
         self.local.codecs.first().copied()
     }
 
+    /// Whether and when the leg uses SRTP.
+    #[must_use]
+    pub fn srtp(&self) -> SrtpUse {
+        self.local.keying.wanted()
+    }
+
     /// What was agreed; `None` while our offer has no answer.
     #[must_use]
     pub fn media(&self) -> Option<&LegMedia> {
@@ -77,11 +101,20 @@ impl Session {
 ///
 /// # Errors
 /// When there is none, or the offer is of no use.
-pub fn offered(offer: &[u8], side: &Side, codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
-    let offer = Offer::parse(offer, side.keying.wanted())?;
+pub fn offered(offer: &[u8], srtp: SrtpUse, codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
+    let offer = Offer::parse(offer, srtp)?;
     let mut common: Vec<Codec> = offer.codecs().filter(|codec| codecs.contains(codec)).collect();
     common.dedup();
     if common.is_empty() { Err(Refusal(SdpError::NoCommonCodec)) } else { Ok(common) }
+}
+
+/// What an offer within a session wants.
+///
+/// # Errors
+/// When there is no codec in common, or the offer is of no use.
+pub fn proposed(offer: &[u8], srtp: SrtpUse, codecs: &[Codec]) -> Result<Proposal, Refusal> {
+    let codecs = offered(offer, srtp, codecs)?;
+    Ok(Proposal { codecs, direction: Offer::parse(offer, srtp)?.direction() })
 }
 
 /// Answers an offer with one codec of it.
@@ -99,17 +132,19 @@ pub fn answer(
     Ok(settled(local, answer))
 }
 
-/// Answers a new offer in a session that is agreed already; its codec stays.
+/// Answers a new offer in a session that is agreed already, with one of these codecs.
 ///
 /// # Errors
-/// When the new offer lacks the codec, or is of no use.
+/// When the new offer has none of them, or is of no use.
 pub fn answer_again(
     session: &Session,
     offer: &[u8],
-    record: Option<RecordState>,
+    codecs: &[Codec],
+    stream: Stream,
 ) -> Result<Session, Refusal> {
-    let Some(media) = session.media() else { return Err(Refusal(SdpError::Inconsistent)) };
-    let mut local = LocalDescription { codecs: vec![media.codec], record, ..session.local.clone() };
+    let Stream { direction, record } = stream;
+    let codecs = codecs.to_vec();
+    let mut local = LocalDescription { codecs, direction, record, ..session.local.clone() };
     let previous = std::str::from_utf8(&session.description).unwrap_or_default();
     let offer = Offer::parse(offer, local.keying.wanted())?;
     let answer = sdp::reanswer(&offer, &mut local, previous)?;
@@ -124,11 +159,13 @@ pub fn offer(side: &Side, codecs: &[Codec], call: CallId) -> Session {
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }
 
-/// A new offer of ours within a session that is agreed already, of this codec alone.
+/// A new offer of ours within a session that is agreed already, of these codecs alone.
 #[must_use]
-pub fn offer_again(session: &Session, codec: Codec, record: Option<RecordState>) -> Session {
+pub fn offer_again(session: &Session, codecs: &[Codec], stream: Stream) -> Session {
     let version = session.local.version.wrapping_add(1);
-    let local = LocalDescription { codecs: vec![codec], version, record, ..session.local.clone() };
+    let Stream { direction, record } = stream;
+    let codecs = codecs.to_vec();
+    let local = LocalDescription { codecs, version, direction, record, ..session.local.clone() };
     let offer = LocalOffer::new(local.clone(), true);
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }

@@ -19,7 +19,7 @@ use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
     AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, DecisionNumber, MediaTransport, NoticePlayed, Prior};
+use crate::consent::{Decision, DecisionNumber, MediaTransport, NoticePlayed, Prior, Stops};
 use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
 use crate::rtp::Codec;
 use crate::sdp::Keying;
@@ -120,7 +120,13 @@ impl Rig {
 
     pub(super) fn key(&mut self, key: char) -> &mut Self {
         let (leg, at) = (Leg::Caller, self.at.instant);
-        self.feed(Input::Media(MediaEvent::Key { leg, at, key, rtp_timestamp: 7 }))
+        self.feed(Input::Media(MediaEvent::Key {
+            leg,
+            at,
+            key,
+            rtp_timestamp: 7,
+            stops: Stops::NONE,
+        }))
     }
 
     pub(super) fn played(&mut self, playback: u32, completed: bool) -> &mut Self {
