@@ -5,6 +5,7 @@ mod asking;
 mod indicating;
 mod orders;
 mod passing;
+mod protecting;
 mod rig;
 mod transfers;
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::call::machine::{Cause, Input, Output, Phase};
 use crate::call::media::{MediaCommand, MediaEvent};
 use crate::call::message::{ClientTxn, Headers, Method, ServerTxn, Unanswered};
-use crate::call::setup::{InfoKeys, Recorder, Setup};
+use crate::call::setup::{InfoKeys, Plan, Recorder, Setup};
 use crate::consent::machine::Denial;
 use crate::consent::policy::{Ask, OnRefusal, OnUnavailable, Policy, Scope};
 use crate::consent::{Answer, Outcome, Stops};
