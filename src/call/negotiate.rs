@@ -1,14 +1,16 @@
 //! A leg's session: our description, what was agreed, and how it is agreed again.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::call::setup::Side;
 use crate::ids::CallId;
 use crate::rtp::{Codec, Direction, LegMedia};
-use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError};
+use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError, SrtpUse};
 
 /// One leg's session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     local: LocalDescription,
     description: Bytes,
@@ -21,6 +23,24 @@ enum Agreed {
     Offered(LocalOffer),
     /// Both sides have spoken.
     Settled(LegMedia),
+}
+
+/// What a description of ours says of the stream, besides its codecs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// What we want to do with it.
+    pub direction: Direction,
+    /// What becomes of the peer's stream, for a peer that wants to be told (RFC 7866).
+    pub record: Option<RecordState>,
+}
+
+/// What a peer wants with a new offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The codecs that we have too, in the peer's order.
+    pub codecs: Vec<Codec>,
+    /// What it lets us do with the stream.
+    pub direction: Direction,
 }
 
 /// Why nothing was agreed.
@@ -41,6 +61,13 @@ impl From<SdpError> for Refusal {
     }
 }
 
+impl fmt::Debug for Session {
+    /// Without the description, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Session {
     /// Our description as it was last sent.
     #[must_use]
@@ -52,6 +79,12 @@ impl Session {
     #[must_use]
     pub fn codec(&self) -> Option<Codec> {
         self.local.codecs.first().copied()
+    }
+
+    /// Whether and when the leg uses SRTP.
+    #[must_use]
+    pub fn srtp(&self) -> SrtpUse {
+        self.local.keying.wanted()
     }
 
     /// What was agreed; `None` while our offer has no answer.
@@ -68,11 +101,20 @@ impl Session {
 ///
 /// # Errors
 /// When there is none, or the offer is of no use.
-pub fn offered(offer: &[u8], codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
-    let offer = Offer::parse(offer)?;
+pub fn offered(offer: &[u8], srtp: SrtpUse, codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
+    let offer = Offer::parse(offer, srtp)?;
     let mut common: Vec<Codec> = offer.codecs().filter(|codec| codecs.contains(codec)).collect();
     common.dedup();
     if common.is_empty() { Err(Refusal(SdpError::NoCommonCodec)) } else { Ok(common) }
+}
+
+/// What an offer within a session wants.
+///
+/// # Errors
+/// When there is no codec in common, or the offer is of no use.
+pub fn proposed(offer: &[u8], srtp: SrtpUse, codecs: &[Codec]) -> Result<Proposal, Refusal> {
+    let codecs = offered(offer, srtp, codecs)?;
+    Ok(Proposal { codecs, direction: Offer::parse(offer, srtp)?.direction() })
 }
 
 /// Answers an offer with one codec of it.
@@ -86,23 +128,26 @@ pub fn answer(
     call: CallId,
 ) -> Result<Session, Refusal> {
     let local = local(side, codecs.to_vec(), call);
-    let answer = sdp::answer(&Offer::parse(offer)?, &local)?;
+    let answer = sdp::answer(&Offer::parse(offer, local.keying.wanted())?, &local)?;
     Ok(settled(local, answer))
 }
 
-/// Answers a new offer in a session that is agreed already; its codec stays.
+/// Answers a new offer in a session that is agreed already, with one of these codecs.
 ///
 /// # Errors
-/// When the new offer lacks the codec, or is of no use.
+/// When the new offer has none of them, or is of no use.
 pub fn answer_again(
     session: &Session,
     offer: &[u8],
-    record: Option<RecordState>,
+    codecs: &[Codec],
+    stream: Stream,
 ) -> Result<Session, Refusal> {
-    let Some(media) = session.media() else { return Err(Refusal(SdpError::Inconsistent)) };
-    let mut local = LocalDescription { codecs: vec![media.codec], record, ..session.local.clone() };
+    let Stream { direction, record } = stream;
+    let codecs = codecs.to_vec();
+    let mut local = LocalDescription { codecs, direction, record, ..session.local.clone() };
     let previous = std::str::from_utf8(&session.description).unwrap_or_default();
-    let answer = sdp::reanswer(&Offer::parse(offer)?, &mut local, previous)?;
+    let offer = Offer::parse(offer, local.keying.wanted())?;
+    let answer = sdp::reanswer(&offer, &mut local, previous)?;
     Ok(settled(local, answer))
 }
 
@@ -114,11 +159,13 @@ pub fn offer(side: &Side, codecs: &[Codec], call: CallId) -> Session {
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }
 
-/// A new offer of ours within a session that is agreed already, of this codec alone.
+/// A new offer of ours within a session that is agreed already, of these codecs alone.
 #[must_use]
-pub fn offer_again(session: &Session, codec: Codec, record: Option<RecordState>) -> Session {
+pub fn offer_again(session: &Session, codecs: &[Codec], stream: Stream) -> Session {
     let version = session.local.version.wrapping_add(1);
-    let local = LocalDescription { codecs: vec![codec], version, record, ..session.local.clone() };
+    let Stream { direction, record } = stream;
+    let codecs = codecs.to_vec();
+    let local = LocalDescription { codecs, version, direction, record, ..session.local.clone() };
     let offer = LocalOffer::new(local.clone(), true);
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }
@@ -128,14 +175,14 @@ pub fn offer_again(session: &Session, codec: Codec, record: Option<RecordState>)
 /// # Errors
 /// When it does not fit the offer.
 pub fn accept(session: &Session, answer: &[u8]) -> Result<Session, Refusal> {
-    let media = match &session.state {
-        Agreed::Offered(offer) => offer.accept(answer)?,
-        Agreed::Settled(media) => media.clone(),
-    };
-    Ok(Session { state: Agreed::Settled(media), ..session.clone() })
+    let Agreed::Offered(offer) = &session.state else { return Ok(session.clone()) };
+    let sdp::Accepted { media, keying } = offer.accept(answer)?;
+    let local = LocalDescription { keying, ..session.local.clone() };
+    Ok(Session { local, state: Agreed::Settled(media), ..session.clone() })
 }
 
 fn settled(local: LocalDescription, answer: sdp::Answer) -> Session {
+    let local = LocalDescription { keying: answer.keying, ..local };
     Session { local, description: answer.sdp.into(), state: Agreed::Settled(answer.media) }
 }
 
@@ -150,5 +197,6 @@ fn local(side: &Side, codecs: Vec<Codec>, call: CallId) -> LocalDescription {
         codecs,
         direction: Direction::SendRecv,
         record: side.record,
+        keying: side.keying.clone(),
     }
 }

@@ -9,7 +9,7 @@ use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
 use crate::ids::{CallId, Digest, RecordingId};
 use crate::rtp::Codec;
-use crate::sdp::RecordState;
+use crate::sdp::{Keying, RecordState};
 
 /// Everything a call is made from.
 #[derive(Debug)]
@@ -66,10 +66,21 @@ pub struct Inline {
     pub hop: Hop,
     /// How long the callee may ring.
     pub ring_for: Duration,
+    /// Whether a party may hand the other one over.
+    pub transfers: Transfers,
+}
+
+/// What becomes of a REFER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfers {
+    /// Whoever is named is dialled at the call's own next hop.
+    Followed,
+    /// It is declined.
+    Refused,
 }
 
 /// Our own end of a leg.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Side {
     /// Our tag in its dialog: 128 random bits.
     pub tag: String,
@@ -83,6 +94,16 @@ pub struct Side {
     pub locale: String,
     /// What our description says of recording, for a peer that wants to be told.
     pub record: Option<RecordState>,
+    /// Whether its packets are protected, with a secret of its own.
+    pub keying: Keying,
+}
+
+impl Side {
+    /// The same for another dialog on the leg, with keys of its own.
+    #[must_use]
+    pub fn in_dialog(&self, tag: &str) -> Self {
+        Self { keying: self.keying.another(tag), tag: tag.to_owned(), ..self.clone() }
+    }
 }
 
 /// Whether keys by SIP INFO count.

@@ -4,7 +4,10 @@ mod another;
 mod asking;
 mod indicating;
 mod orders;
+mod passing;
+mod protecting;
 mod rig;
+mod transfers;
 
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use uuid::Uuid;
 use crate::call::machine::{Cause, Input, Output, Phase};
 use crate::call::media::{MediaCommand, MediaEvent};
 use crate::call::message::{ClientTxn, Headers, Method, ServerTxn, Unanswered};
-use crate::call::setup::{InfoKeys, Recorder, Setup};
+use crate::call::setup::{InfoKeys, Plan, Recorder, Setup};
 use crate::consent::machine::Denial;
 use crate::consent::policy::{Ask, OnRefusal, OnUnavailable, Policy, Scope};
 use crate::consent::{Answer, Outcome, Stops};
@@ -250,7 +253,7 @@ fn failures_pass_back_as_they_are() {
 fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
     let mut rig = Rig::inline(standing());
     rig.callee_says(180, "");
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     assert_eq!(rig.statuses(), [487]);
     assert!(rig.has(|o| matches!(o, Output::Cancel { .. })));
     assert!(!rig.is_over());
@@ -260,7 +263,7 @@ fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
     assert!(crossed.sent(&Method::Bye).is_some());
 
     let mut rig = Rig::inline(standing());
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     rig.callee_says(487, "");
     assert!(rig.is_over());
 }

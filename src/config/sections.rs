@@ -1,5 +1,6 @@
 //! Reads the sections that [`crate::config::settings`] describes.
 
+use crate::call::setup::Transfers;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,9 @@ use crate::config::address::{self, Advertise, PortRange};
 use crate::config::document::Section;
 use crate::config::problem::Wrong;
 use crate::config::settings::{
-    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Srtp, Storage,
+    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Storage,
 };
+use crate::sdp::SrtpUse;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -45,6 +47,10 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
             ["127.0.0.0/8", "::1/128"].iter().filter_map(|cidr| cidr.parse().ok()).collect()
         }),
         info_keys: section.field("info_keys").boolean(false),
+        transfers: section.field("transfers").word(
+            Transfers::Followed,
+            &[("follow", Transfers::Followed), ("refuse", Transfers::Refused)],
+        ),
         ring_within: section.field("ring_within").span(180 * SECOND, SECOND, HOUR),
         max_calls: usize::try_from(section.field("max_calls").integer(2000, 1..=100_000))
             .unwrap_or(usize::MAX),
@@ -120,16 +126,13 @@ pub(super) fn media(mut section: Section<'_>) -> Media {
             .field("ports")
             .read(PortRange { first: 20_000, last: 29_999 }, str::parse::<PortRange>),
         latch: section.field("latch").boolean(false),
-        srtp: section.field("srtp").read(Srtp::Offer, |text| match text {
-            "off" => Ok(Srtp::Off),
-            "offer" => Ok(Srtp::Offer),
-            "require" => Err(Wrong::new(
-                "SRTP is not available in this version, so it cannot be required",
-                "write \"offer\" or \"off\" and keep media inside a network that you trust",
-            )),
+        srtp: section.field("srtp").read(SrtpUse::Offer, |text| match text {
+            "off" => Ok(SrtpUse::Off),
+            "offer" => Ok(SrtpUse::Offer),
+            "require" => Ok(SrtpUse::Require),
             _ => Err(Wrong::new(
                 format!("{text:?} is not one of its values"),
-                "write \"offer\" or \"off\"",
+                "write \"off\", \"offer\" or \"require\"",
             )),
         }),
         workers: usize::try_from(

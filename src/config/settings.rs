@@ -1,6 +1,7 @@
 //! Everything but routes and policies: `[sip]`, `[media]`, `[keys]`, `[storage]`, `[nats]`,
 //! `[http]`, `[shutdown]`.
 
+use crate::call::setup::Transfers;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,6 +13,7 @@ use zeroize::Zeroize;
 use crate::call::message::Hop;
 use crate::config::address::{Advertise, PortRange};
 use crate::network::Network;
+use crate::sdp::SrtpUse;
 
 /// `[sip]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Sip {
     pub peers: Vec<Network>,
     /// Whether a key may come by SIP INFO.
     pub info_keys: bool,
+    /// Whether a party may hand the other one over by REFER.
+    pub transfers: Transfers,
     /// How long the next hop may ring before the call is given back as not answered.
     pub ring_within: Duration,
     /// The most calls at one time; further ones get 503 with Retry-After.
@@ -45,23 +49,14 @@ pub struct Media {
     pub ports: PortRange,
     /// Whether a peer's address is learnt once from its first packet, for peers behind NAT.
     pub latch: bool,
-    /// What is offered for the protection of media.
-    pub srtp: Srtp,
+    /// Whether packets are protected.
+    pub srtp: SrtpUse,
     /// Media threads.
     pub workers: NonZeroUsize,
     /// A call is ended when nothing comes from either leg for this long; not while one is on hold.
     pub silence_after: Duration,
     /// Whether recordings hold the tones of keys as they are received.
     pub keep_keys: bool,
-}
-
-/// `media.srtp`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Srtp {
-    /// Plain RTP.
-    Off,
-    /// SRTP where the peer can. This version answers plain RTP only.
-    Offer,
 }
 
 /// `[keys]`: key-encryption keys in files.
