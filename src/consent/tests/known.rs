@@ -20,6 +20,8 @@ fn a_listed_party_has_objected_before_anybody_is_asked() {
         assert_eq!(rig.pending.len(), 1);
         let facts = rig.pending[0].facts();
         assert_eq!((facts.outcome, &facts.answer), (Outcome::Objected, &Answer::Listed));
+        let gate = if facts.leg == Leg::Caller { Gate::OptIn } else { Gate::Standing };
+        assert_eq!(facts.gate, gate, "the one that they would have passed");
         assert_eq!(rig.verdict, None, "the evidence comes first");
         for leg in Leg::BOTH {
             assert!(!rig.machine.asks(leg));
