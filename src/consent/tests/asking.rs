@@ -215,3 +215,15 @@ fn the_failure_of_a_decision_that_was_overtaken_decides_nothing() {
     rig.commit();
     assert_eq!(rig.machine.denial(Leg::Caller), Some(Denial::Withdrawn));
 }
+
+#[test]
+fn a_notice_of_which_no_packet_was_sent_or_none_came_was_not_heard() {
+    let scratch = Scratch::new();
+    for (packets, received) in [(0, 50), (50, 0)] {
+        let mut rig = asked(&scratch, no_objection());
+        rig.played(Leg::Caller, |notice| {
+            (notice.packets, notice.received) = (packets, received);
+        });
+        assert_eq!((rig.playing.len(), decided(&rig)), (1, None), "it is played again");
+    }
+}
