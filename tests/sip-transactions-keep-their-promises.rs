@@ -424,7 +424,7 @@ async fn a_socket_that_cannot_be_had_says_which_and_what_to_do() {
         Endpoint::bind(SipConfig { listen, ..SipConfig::default() }).unwrap_err()
     };
     assert!(bind("udp:192.0.2.1:0").to_string().contains("does not have this address"));
-    assert!(matches!(bind("tls:127.0.0.1:0"), BindError::Unsupported(_)));
+    assert!(matches!(bind("tls:127.0.0.1:0"), BindError::NoCertificate(_)));
 }
 
 #[tokio::test]

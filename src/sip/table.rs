@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use sipx_sip::TransactionKey;
 
-use crate::call::message::ClientTxn;
+use crate::call::message::{ClientTxn, Request};
 use crate::sip::arrival::Channel;
+use crate::sip::plan::Plan;
 
 /// One transaction.
 #[derive(Debug)]
@@ -54,6 +55,19 @@ pub(super) struct Client {
     pub(super) channel: Channel,
     pub(super) hop: SocketAddr,
     pub(super) cancel: Cancel,
+    pub(super) errand: Errand,
+}
+
+/// What becomes of a request of ours that finds nobody.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// It has failed.
+    Single,
+    /// There are other ways.
+    Planned(Box<Plan>),
+    /// It has gone another way already. Should this one be answered after all, it is ended with
+    /// what it said.
+    Abandoned(Box<Request>),
 }
 
 /// How far a cancellation is.
@@ -125,6 +139,15 @@ impl Table {
             }
         }
         Some(transaction)
+    }
+
+    /// A transaction of ours goes on without whoever asked for it, who is asked about another.
+    pub(super) fn detach(&mut self, serial: u64, errand: Errand) -> Option<ClientTxn> {
+        let client = self.client(serial)?;
+        client.errand = errand;
+        let txn = client.asked_by.take()?;
+        self.asked.remove(&txn);
+        Some(txn)
     }
 
     pub(super) fn get(&self, serial: u64) -> Option<&Transaction> {
