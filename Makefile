@@ -14,7 +14,7 @@ help:
 	@echo "make run    build, then run 'assent demo': two calls on loopback, printed as they happen"
 	@echo "make test   install what the tests need, then run every test"
 	@echo "make soak   the tests that go round and round, for an hour or two"
-	@echo "make model  check every interleaving of the permission machine, DEPTH=6 steps deep"
+	@echo "make model  check every interleaving of the permission machine, DEPTH=5 steps deep"
 	@echo "make mutants  change the permission machine at each place, and see that a test notices"
 	@echo "make check  formatting, lints, documentation, licences"
 	@echo "make bench  measure what the parts cost, as one table"
@@ -78,7 +78,7 @@ deny: $(STAMP)
 	fi
 
 # Every interleaving of the permission machine, deeper than `make test` has time for. Minutes.
-DEPTH ?= 6
+DEPTH ?= 5
 model: build-tools
 	ASSENT_MODEL_DEPTH=$(DEPTH) $(CARGO) test --locked --release --lib consent::tests::model \
 		-- --nocapture

@@ -7,8 +7,9 @@ use crate::agent::next_hop::Place;
 use crate::agent::tell::{Known, Party};
 use crate::call::machine::Call;
 use crate::call::message::{
-    ClientTxn, Headers, Hop, Incoming, Method, Request, Response, Scheme, ServerTxn,
+    Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, Scheme, ServerTxn,
 };
+use crate::call::replaces::with_user;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::clock;
 use crate::config::{self, Mode, NextHops, Offered, Route};
@@ -22,6 +23,7 @@ use crate::ids::{CallId, Leg, RecordingId};
 use crate::media::LocalPorts;
 use crate::number::PartyNumber;
 use crate::rtp::Codec;
+use crate::sip::Target;
 
 /// What a caller is told to wait, in seconds, when there is no room for the call.
 const RETRY_AFTER: &str = "5";
@@ -91,18 +93,32 @@ impl Core {
         places
     }
 
-    /// Sends a request of a call's: the INVITE for the other leg to the first of its places that
+    /// Sends a request of a call's: an INVITE for another leg to the first of its places that
     /// takes it, everything else where it says.
     pub(super) fn send(&mut self, call: CallId, txn: ClientTxn, request: Request) {
         let dials = request.method == Method::Invite
             && request.headers.first("To").is_some_and(|to| !names_tag(to));
-        let targets = if dials { self.table.targets.remove(&call) } else { None };
-        match targets {
-            Some(targets) => {
-                let patience = self.config.sip.next_hop.answer_within;
-                self.sip.request_any(txn, request, targets, patience);
-            }
-            None => self.sip.request(txn, request),
+        let targets = if dials { self.table.targets.get(&call) } else { None };
+        let Some(targets) = targets else { return self.sip.request(txn, request) };
+        // Somebody else than at first, where the call is transferred.
+        let user = user_of(&request.uri);
+        let of_user = |target: &Target| match user.is_empty() || user_of(&target.uri) == user {
+            true => target.clone(),
+            false => Target { uri: with_user(&target.uri, user), ..target.clone() },
+        };
+        let targets = targets.iter().map(of_user).collect();
+        let patience = self.config.sip.next_hop.answer_within;
+        self.sip.request_any(txn, request, targets, patience);
+    }
+
+    /// A place has answered a call: whatever else the call dials is tried there first, where the
+    /// dialogs are that a transfer may name.
+    pub(super) fn settle(&mut self, call: CallId, answer: &Answered) {
+        if let Some(reached) = &answer.reached
+            && (200..300).contains(&answer.status)
+            && let Some(targets) = self.table.targets.get_mut(&call)
+        {
+            targets.sort_by_key(|target| target.hop != reached.hop);
         }
     }
 
@@ -199,6 +215,7 @@ impl Core {
                     call_id,
                     hop,
                     ring_for: self.config.sip.ring_within,
+                    transfers: self.config.sip.transfers,
                 }))
             }
             _ => Plan::Endpoint,
@@ -323,6 +340,12 @@ fn next_hops_of(route: &Route) -> Option<&NextHops> {
     }
 }
 
+/// The user part of a SIP URI, as it stands there; empty where there is none.
+fn user_of(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    rest.rsplit_once('@').map_or("", |(user, _)| user)
+}
+
 /// Whether a `To` has a tag: then a request belongs to a dialog. Parameters come behind the
 /// brackets, which a request of ours always has.
 fn names_tag(to: &[u8]) -> bool {
@@ -343,7 +366,7 @@ fn direction(request: &Incoming) -> crate::event::CallDirection {
 }
 
 /// 128 random bits in hex: a tag or Call-ID that nobody guesses.
-fn tag() -> String {
+pub(super) fn tag() -> String {
     let mut bits = [0; 16];
     if getrandom::fill(&mut bits).is_err() {
         // Without the system's randomness a time-ordered identifier still does not repeat.

@@ -100,7 +100,7 @@ pub(super) struct Table {
     deadlines: BTreeSet<(Instant, CallId)>,
     /// INVITEs whose next hop is being looked up, and whether they were cancelled meanwhile.
     pub(super) resolving: HashMap<ServerTxn, Standing>,
-    /// Where the other leg of a call may go that has not been dialled yet.
+    /// Where the other leg of a call may go.
     pub(super) targets: HashMap<CallId, Vec<Target>>,
     awaited: Awaited,
     started: u64,
@@ -149,6 +149,19 @@ impl Table {
     /// A call in progress.
     pub(super) fn call(&self, call: CallId) -> Option<&Call> {
         self.calls.get(&call).map(|live| &live.call)
+    }
+
+    /// The call and leg of a dialog.
+    pub(super) fn dialog(&self, key: &DialogKey) -> Option<(CallId, Leg)> {
+        self.dialogs.get(key).copied()
+    }
+
+    /// A call has another dialog.
+    pub(super) fn add_dialog(&mut self, call: CallId, key: DialogKey, leg: Leg) {
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.dialogs.push(key.clone());
+            self.dialogs.insert(key, (call, leg));
+        }
     }
 
     /// Puts another party in the place of the one on their leg, and says what is to be told of it.
@@ -239,7 +252,9 @@ impl Core {
                         // It went out from here, and a PBX sent it back (RFC 3261, 16.3).
                         return self.sip.respond(txn, Response::new(482, None));
                     }
-                    self.on_invite(txn, request);
+                    if let Some(request) = self.replacement(txn, request) {
+                        self.on_invite(txn, request);
+                    }
                 } else {
                     self.sip.respond(txn, Response::new(481, None));
                 }
@@ -249,11 +264,11 @@ impl Core {
                     self.feed(call, Input::Ack { leg, request });
                 }
             }
-            SipEvent::Cancelled { txn, .. } => {
+            SipEvent::Cancelled { txn, headers } => {
                 if let Some(standing) = self.table.resolving.get_mut(&txn) {
                     *standing = Standing::Cancelled;
                 } else if let Some(call) = self.table.invites.get(&txn).copied() {
-                    self.feed(call, Input::Cancelled { txn });
+                    self.feed(call, Input::Cancelled { txn, headers });
                 }
             }
             SipEvent::Response { txn, response } => {
@@ -264,6 +279,7 @@ impl Core {
                 }
                 self.probes.answered(txn, response.status);
                 if let Some(call) = self.table.txns.get(&(txn.0 / TXNS_A_CALL)).copied() {
+                    self.settle(call, &response);
                     self.feed(call, Input::Response { txn, response });
                 }
             }
@@ -296,7 +312,7 @@ impl Core {
     fn dialog_of(&self, request: &Incoming) -> Option<(CallId, Leg)> {
         let local_tag = request.to.tag.clone()?;
         let key = DialogKey { call_id: request.call_id.clone(), local_tag };
-        self.table.dialogs.get(&key).copied()
+        self.table.dialog(&key)
     }
 
     fn on_deadline(&mut self) {
@@ -348,7 +364,7 @@ impl Core {
             match output {
                 Output::Respond { txn, response } => self.sip.respond(txn, response),
                 Output::Send { txn, request } => self.send(id, txn, request),
-                Output::Cancel { txn } => self.sip.cancel(txn),
+                Output::Cancel { txn, headers } => self.sip.cancel(txn, headers),
                 Output::Ack(request) => self.sip.ack(request),
                 Output::Media(command) => self.media.command(id, command),
                 Output::CloseMedia => self.media.close(id),
@@ -361,6 +377,7 @@ impl Core {
                     }
                 }
                 Output::Identify { leg, number } => self.identify(id, leg, number),
+                Output::Refer { leg, replaces } => self.refer(id, leg, replaces),
                 Output::Release { leg } => self.media.stop_recording(id, leg),
                 Output::EndRecording { recording } => self.keeper.over(recording),
                 Output::Tell(fact) => self.tell(id, &fact),

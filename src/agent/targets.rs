@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::agent::next_hop::Place;
 use crate::call::message::Hop;
@@ -186,6 +186,8 @@ pub(super) fn hop_text(hop: Hop) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::call::message::Transport;
 

@@ -8,7 +8,7 @@ use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound, Watched};
 use crate::call::setup::Recorder;
 use crate::consent::machine::{Denial, Input, Output as Wanted, Verdict};
 use crate::consent::policy::{OnRefusal, OnUnavailable};
-use crate::consent::{KeyVia, NoticePlayed, Standing};
+use crate::consent::{KeyVia, NoticePlayed, Standing, Stops};
 use crate::ids::Leg;
 use crate::rtp::Direction;
 use crate::time::Moment;
@@ -156,9 +156,9 @@ impl Call {
             _ => {}
         }
         match event {
-            MediaEvent::Key { leg, at: pressed, key, rtp_timestamp } => {
+            MediaEvent::Key { leg, at: pressed, key, rtp_timestamp, stops } => {
                 let (via, rtp_timestamp) = (KeyVia::TelephoneEvent, Some(rtp_timestamp));
-                let input = Input::Key { leg, pressed, key, via, rtp_timestamp };
+                let input = Input::Key { leg, pressed, key, via, rtp_timestamp, stops };
                 self.permit(at, input, out);
             }
             MediaEvent::Played { leg, playback, notice } => {
@@ -204,7 +204,8 @@ impl Call {
     /// A key that came by SIP INFO.
     pub(super) fn pressed(&mut self, at: Moment, leg: Leg, key: char, out: &mut Vec<Output>) {
         let (via, pressed): (_, Instant) = (KeyVia::Info, at.instant);
-        self.permit(at, Input::Key { leg, pressed, key, via, rtp_timestamp: None }, out);
+        let (rtp_timestamp, stops) = (None, Stops::NONE);
+        self.permit(at, Input::Key { leg, pressed, key, via, rtp_timestamp, stops }, out);
     }
 
     /// The call ends with these words, or without them if they take too long.

@@ -6,12 +6,13 @@ use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{Answered, ClientTxn, Method, Response, Unanswered};
+use crate::call::message::{ALLOW, Answered, ClientTxn, Headers, Method, Response, Unanswered};
 use crate::call::negotiate::{self, Session};
 use crate::call::passing;
+use crate::call::relaying::Parting;
 use crate::call::timer::PATIENCE;
 use crate::ids::Leg;
-use crate::rtp::Codec;
+use crate::rtp::{Codec, Direction};
 use crate::time::Moment;
 
 impl Call {
@@ -29,12 +30,9 @@ impl Call {
                 }
             },
             CallerLeg::Established(leg) => {
-                // The caller's codec first; another one costs a re-INVITE to the caller.
                 let first = leg.session.media().map(|media| media.codec);
                 let others = negotiate::offered(&invite.body, &self.codecs);
-                let others = others.unwrap_or_else(|_| self.codecs.clone());
-                let others = others.into_iter().filter(|codec| Some(*codec) != first);
-                first.into_iter().chain(others).collect()
+                dialled_codecs(first, &others.unwrap_or_else(|_| self.codecs.clone()))
             }
             CallerLeg::Leaving(_) | CallerLeg::Gone => return,
         };
@@ -49,12 +47,11 @@ impl Call {
         });
         let session = negotiate::offer(&inline.callee, &codecs, self.id);
         let mut request = dialog.request(Method::Invite);
-        request.headers = forwarded(&request.headers, invite.max_forwards.saturating_sub(1));
-        for (name, value) in passing::passed_on(&invite.headers).iter() {
-            request.headers.push(name, value.clone());
-        }
+        let hops = invite.max_forwards.saturating_sub(1);
+        request.headers = passing::forwarded(&request.headers, hops);
+        request.headers.extend(passing::passed_on(&invite.headers));
         request.headers.push(passing::CALL_HEADER, self.id.to_string());
-        request.headers.push("Allow", super::caller::ALLOW);
+        request.headers.push("Allow", ALLOW);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
         let give_up = at.instant + inline.ring_for;
@@ -89,20 +86,24 @@ impl Call {
         if self.on_overtaken(txn, response, out) {
             return;
         }
+        if self.on_relayed_answer(txn, response, out)
+            || self.on_transfer_answer(at, txn, response, out)
+        {
+            return;
+        }
         if let Some(leg) = self.offered_on(txn) {
             return self.on_offer_answer(at, leg, response, out);
         }
-        self.identities.note(Leg::Callee, asserted(&response.headers));
+        if let Some(dialog) = self.answered_by(txn) {
+            return self.on_repeated_answer(&dialog, response, out);
+        }
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
+                self.identities.note(Leg::Callee, asserted(&response.headers));
                 self.on_progress(at, *calling, response, out);
             }
             CalleeLeg::Cancelling(calling) if calling.txn == txn => {
                 self.on_cancelled_answer(*calling, response, out);
-            }
-            CalleeLeg::Established(established) if established.invite == Some(txn) => {
-                self.on_repeated_answer(&established.dialog, response, out);
-                self.callee = CalleeLeg::Established(established);
             }
             other => self.callee = other,
         }
@@ -121,16 +122,15 @@ impl Call {
         if self.overtaken.take_if(|overtaken| overtaken.txn == txn).is_some() {
             return;
         }
+        if self.relayed_unanswered(txn, why, out) || self.transfer_unanswered(at, txn, why, out) {
+            return;
+        }
         if let Some(leg) = self.offered_on(txn) {
             return self.offer_unanswered(at, leg, out);
         }
         match &self.callee {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
-                // RFC 3261, 8.1.3.1: a time-out reads as 408, a transport error as 503.
-                let status = match why {
-                    Unanswered::Timeout => 408,
-                    Unanswered::Transport => 503,
-                };
+                let status = why.status();
                 self.callee = CalleeLeg::Gone;
                 self.callee_failed(at, status, Cause::Unreachable(status), out);
             }
@@ -155,19 +155,21 @@ impl Call {
                 if let Some(session) = early {
                     calling.progress = Progress::EarlyMedia;
                     self.callee = CalleeLeg::Calling(Box::new(calling));
-                    self.early_media(response.status, &session, out);
+                    self.early_media(response, &session, out);
                 } else {
                     if calling.progress == Progress::Nothing {
                         calling.progress = Progress::Ringing;
                     }
                     self.callee = CalleeLeg::Calling(Box::new(calling));
-                    self.pass_progress(response.status, out);
+                    self.pass_progress(response.status, &response.headers, out);
                     self.comfort(out);
                 }
             }
             200..=299 => self.on_answer(at, calling, response, out),
             status => {
                 self.callee = CalleeLeg::Gone;
+                let headers = passing::passed_on(&response.headers);
+                self.parting = Some(Parting { headers, ..Parting::default() });
                 let passed = passed_back(status);
                 self.callee_failed(at, passed, Cause::Rejected(passed), out);
             }
@@ -202,16 +204,19 @@ impl Call {
             invite: Some(calling.txn),
             offering: Offering::None,
             indicated: Indicated::to(&response.headers),
+            wish: media.direction,
+            told: Direction::SendRecv,
         }));
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         if self.is_undecided() {
             self.phase = Phase::Asking;
             if calling.progress == Progress::Nothing {
                 // A caller who waits for the callee's answer to the question hears it ring.
-                self.pass_progress(180, out);
+                self.pass_progress(180, &response.headers, out);
             }
         }
         self.prefer(at, Leg::Callee, &response.body, out);
+        self.connected = passing::passed_on(&response.headers);
         self.talk(at, out);
         if self.phase != Phase::Over {
             self.join(at, Leg::Callee, out);
@@ -227,14 +232,15 @@ impl Call {
     }
 
     /// The callee's side sends sound before it answers: the caller hears it.
-    fn early_media(&mut self, status: u16, session: &Session, out: &mut Vec<Output>) {
+    fn early_media(&mut self, progress: &Answered, session: &Session, out: &mut Vec<Output>) {
+        let Answered { status, headers, .. } = progress;
         let Some(media) = session.media().cloned() else { return };
         if let CallerLeg::Invited(invited) = &mut self.caller {
             if invited.early.is_none() {
                 let body = &self.invite.body;
                 let answer = negotiate::answer(body, &self.side, &[media.codec], self.id);
                 // A caller who left the offer to us gets it in a reliable answer alone.
-                let Ok(answer) = answer else { return self.pass_progress(status, out) };
+                let Ok(answer) = answer else { return self.pass_progress(*status, headers, out) };
                 if let Some(media) = answer.media().cloned() {
                     let leg = Leg::Caller;
                     out.push(Output::Media(MediaCommand::Connect { leg, media }));
@@ -245,8 +251,9 @@ impl Call {
                 let contact = self.side.contact.clone();
                 let dialog = Dialog::uas(&self.invite, &self.side.tag, contact);
                 let tag = Some(self.side.tag.clone());
-                let response = described(status, tag, &dialog, early);
-                let response = with_record_route(response, &self.invite);
+                let response = described(*status, tag, &dialog, early);
+                let mut response = with_record_route(response, &self.invite);
+                response.headers.extend(passing::passed_on(headers));
                 out.push(Output::Respond { txn: invited.txn, response });
             }
         }
@@ -264,11 +271,12 @@ impl Call {
     }
 
     /// 180 and its like reach a caller who has no answer yet.
-    fn pass_progress(&mut self, status: u16, out: &mut Vec<Output>) {
+    fn pass_progress(&mut self, status: u16, headers: &Headers, out: &mut Vec<Output>) {
         if let CallerLeg::Invited(invited) = &self.caller {
             let mut response = Response::new(status, Some(self.side.tag.clone()));
             response.headers.push("Contact", format!("<{}>", self.side.contact));
-            let response = with_record_route(response, &self.invite);
+            let mut response = with_record_route(response, &self.invite);
+            response.headers.extend(passing::passed_on(headers));
             out.push(Output::Respond { txn: invited.txn, response });
         }
     }
@@ -334,7 +342,8 @@ impl Call {
     pub(super) fn leave_callee(&mut self, at: Moment, cause: Cause, out: &mut Vec<Output>) {
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(mut calling) => {
-                out.push(Output::Cancel { txn: calling.txn });
+                let parting = self.parting_for(cause).cloned().unwrap_or_default();
+                out.push(Output::Cancel { txn: calling.txn, headers: parting.headers });
                 calling.give_up = at.instant + PATIENCE;
                 self.callee = CalleeLeg::Cancelling(calling);
             }
@@ -344,6 +353,14 @@ impl Call {
             }
             other => self.callee = other,
         }
+    }
+
+    /// The dialog that the answer to our INVITE of this transaction has made.
+    fn answered_by(&mut self, txn: ClientTxn) -> Option<Dialog> {
+        let made = |established: &&mut Established| established.invite == Some(txn);
+        Leg::BOTH.into_iter().find_map(|leg| {
+            self.established(leg).filter(made).map(|established| established.dialog.clone())
+        })
     }
 
     fn is_bye(&self, txn: ClientTxn) -> bool {
@@ -361,6 +378,12 @@ impl Call {
     }
 }
 
+/// The other party's codec first, and then the others: another one costs them a re-INVITE.
+pub(super) fn dialled_codecs(first: Option<Codec>, all: &[Codec]) -> Vec<Codec> {
+    let others = all.iter().copied().filter(|codec| Some(*codec) != first);
+    first.into_iter().chain(others).collect()
+}
+
 /// The status that the caller gets for the callee's. Challenges and redirects are between us and
 /// the next hop, and mean nothing to the caller.
 fn passed_back(status: u16) -> u16 {
@@ -369,16 +392,4 @@ fn passed_back(status: u16) -> u16 {
         401 | 407 => 502,
         other => other,
     }
-}
-
-fn forwarded(headers: &super::message::Headers, hops: u8) -> super::message::Headers {
-    let mut changed = super::message::Headers::new();
-    for (name, value) in headers.iter() {
-        if name == "Max-Forwards" {
-            changed.push(name, hops.to_string());
-        } else {
-            changed.push(name, value.clone());
-        }
-    }
-    changed
 }

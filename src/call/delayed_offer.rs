@@ -6,12 +6,11 @@ use bytes::Bytes;
 use crate::call::caller::described;
 use crate::call::dialog::Unacknowledged;
 use crate::call::machine::{Call, Cause, Output, Phase};
-use crate::call::media::MediaCommand;
 use crate::call::message::{Incoming, ServerTxn};
 use crate::call::negotiate::{self, Session};
 use crate::call::timer::Backoff;
-use crate::consent::machine::Input;
 use crate::ids::Leg;
+use crate::rtp::Direction;
 use crate::time::Moment;
 
 /// Whether the call can go on with what an ACK brought.
@@ -27,10 +26,13 @@ impl Call {
     /// Our side of the caller's session: the answer to the INVITE's offer, or an offer of our own
     /// where it had none.
     pub(super) fn describe_to_caller(&self) -> Result<Session, negotiate::Refusal> {
+        // A callee who is there already has chosen the codec.
+        let chosen = self.media(Leg::Callee).map(|media| vec![media.codec]);
+        let codecs = chosen.unwrap_or_else(|| self.codecs.clone());
         if self.invite.body.is_empty() {
-            return Ok(negotiate::offer(&self.side, &self.codecs, self.id));
+            return Ok(negotiate::offer(&self.side, &codecs, self.id));
         }
-        negotiate::answer(&self.invite.body, &self.side, &self.codecs, self.id)
+        negotiate::answer(&self.invite.body, &self.side, &codecs, self.id)
     }
 
     /// A re-INVITE without a description asks for an offer of ours: the codec as it is, both ways,
@@ -44,9 +46,10 @@ impl Call {
         out: &mut Vec<Output>,
     ) {
         let Some(codec) = self.media(leg).map(|media| media.codec) else { return };
-        let told = self.indication_of(leg);
+        let stream = self.stream_of(leg);
         let Some(established) = self.established(leg) else { return };
-        let offered = negotiate::offer_again(&established.session, codec, told);
+        let offered = negotiate::offer_again(&established.session, &[codec], stream);
+        established.told = stream.direction;
         established.dialog.refresh_target(request.contact.as_ref());
         let response = described(200, None, &established.dialog, &offered);
         established.unacknowledged = Some(Unacknowledged {
@@ -79,15 +82,15 @@ impl Call {
             // RFC 3261, 14.1: a new session that is not agreed on leaves the old one as it was.
             return Agreement::Reached;
         };
-        established.session = session;
-        let held = !media.direction.sends();
-        out.push(Output::Media(MediaCommand::Connect { leg, media }));
-        if held {
-            self.permit(at, Input::Held { leg }, out);
+        // Asked for both ways, and only restricted where the other party holds the call.
+        if established.told == Direction::SendRecv {
+            established.wish = media.direction;
         }
+        self.take_over(at, leg, session, out);
         if first && self.phase == Phase::Talking {
             self.meet(at, out);
         }
+        self.indicate(out);
         Agreement::Reached
     }
 
@@ -98,7 +101,7 @@ impl Call {
         match self.media(Leg::Caller).map(|media| media.codec) {
             Some(theirs) if theirs == codec => self.bridge(codec, out),
             Some(_) => {
-                self.want_codec(codec);
+                self.want_codec(Leg::Caller, codec);
                 self.offer(at, Leg::Caller, out);
             }
             None => {}

@@ -117,6 +117,18 @@ impl Dialog {
         &self.local_tag
     }
 
+    /// Whether the peer has this tag.
+    #[must_use]
+    pub fn is_with(&self, tag: &str) -> bool {
+        self.remote_tag.as_deref() == Some(tag)
+    }
+
+    /// `Call-ID`, our tag and the peer's, once the dialog has one.
+    #[must_use]
+    pub fn names(&self) -> Option<(&str, &str, &str)> {
+        Some((&self.call_id, &self.local_tag, self.remote_tag.as_deref()?))
+    }
+
     /// Our `Contact`, in angle brackets.
     #[must_use]
     pub fn contact_value(&self) -> String {
@@ -179,7 +191,10 @@ impl Dialog {
         for route in &self.route_set {
             headers.push("Route", route.clone());
         }
-        if matches!(method, Method::Invite | Method::Update) {
+        if matches!(
+            method,
+            Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer
+        ) {
             headers.push("Contact", self.contact_value());
         }
         Request {

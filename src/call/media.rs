@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::consent::NoticePlayed;
+use crate::consent::{NoticePlayed, Stops};
 use crate::ids::Leg;
 use crate::rtp::LegMedia;
 
@@ -64,7 +64,8 @@ pub enum MediaCommand {
         on: bool,
     },
     /// Stop the captures of `suspends` with the packet that completes one of `sequences` on `leg`,
-    /// before the call machine has heard of it. Replaces what was watched for on this leg.
+    /// before the call machine has heard of it; also those whose writers are still to come.
+    /// Replaces what was watched for on this leg.
     Watch {
         /// Whose keys.
         leg: Leg,
@@ -101,6 +102,8 @@ pub enum MediaEvent {
         key: char,
         /// The RTP timestamp of the event.
         rtp_timestamp: u32,
+        /// Whose captures stopped with its packet, where it completed what was watched for.
+        stops: Stops,
     },
     /// A prompt ended, by itself or cut.
     Played {

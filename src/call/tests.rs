@@ -4,7 +4,9 @@ mod another;
 mod asking;
 mod indicating;
 mod orders;
+mod passing;
 mod rig;
+mod transfers;
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::call::message::{ClientTxn, Headers, Method, ServerTxn, Unanswered};
 use crate::call::setup::{InfoKeys, Recorder, Setup};
 use crate::consent::machine::Denial;
 use crate::consent::policy::{Ask, OnRefusal, OnUnavailable, Policy, Scope};
-use crate::consent::{Answer, Outcome};
+use crate::consent::{Answer, Outcome, Stops};
 use crate::ids::{CallId, Leg};
 use crate::rtp::Codec;
 
@@ -119,7 +121,8 @@ fn keys_that_mean_nothing_and_keys_of_the_callee_decide_nothing() {
         assert!(rig.key(key).out.is_empty());
     }
     let at = rig.at.instant;
-    let pressed = MediaEvent::Key { leg: Leg::Callee, at, key: '1', rtp_timestamp: 1 };
+    let pressed =
+        MediaEvent::Key { leg: Leg::Callee, at, key: '1', rtp_timestamp: 1, stops: Stops::NONE };
     rig.feed(Input::Media(pressed));
     assert!(rig.out.is_empty());
 }
@@ -249,7 +252,7 @@ fn failures_pass_back_as_they_are() {
 fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
     let mut rig = Rig::inline(standing());
     rig.callee_says(180, "");
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     assert_eq!(rig.statuses(), [487]);
     assert!(rig.has(|o| matches!(o, Output::Cancel { .. })));
     assert!(!rig.is_over());
@@ -259,7 +262,7 @@ fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
     assert!(crossed.sent(&Method::Bye).is_some());
 
     let mut rig = Rig::inline(standing());
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     rig.callee_says(487, "");
     assert!(rig.is_over());
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::call::message::{Hop, Transport};
+use crate::call::setup::Transfers;
 use crate::config::address::{self, Advertise};
 use crate::config::document::{Field, Section, span_within};
 use crate::config::problem::Wrong;
@@ -41,6 +42,10 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
             ["127.0.0.0/8", "::1/128"].iter().filter_map(|cidr| cidr.parse().ok()).collect()
         }),
         info_keys: section.field("info_keys").boolean(false),
+        transfers: section.field("transfers").word(
+            Transfers::Followed,
+            &[("follow", Transfers::Followed), ("refuse", Transfers::Refused)],
+        ),
         ring_within: section.field("ring_within").span(180 * SECOND, SECOND, HOUR),
         max_calls: usize::try_from(section.field("max_calls").integer(2000, 1..=100_000))
             .unwrap_or(usize::MAX),

@@ -5,10 +5,10 @@
 //! permission machine: a withdrawal, a hang-up or an unwinding panic drops it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::catalog::Receipt;
-use crate::consent::Decision;
+use crate::consent::{Decision, Stop};
 use crate::ids::{Digest, StreamId};
 
 /// What a [`Grant`] is worth at this moment.
@@ -28,7 +28,9 @@ pub enum Standing {
 pub struct Grant {
     stream: StreamId,
     evidence: Digest,
-    state: Arc<AtomicU32>,
+    /// The last stop of the writer's side.
+    stopped: Stop,
+    state: Arc<AtomicU64>,
 }
 
 impl Grant {
@@ -45,10 +47,13 @@ impl Grant {
 
     /// What the permission is worth now. Asked for every packet.
     pub fn standing(&self) -> Standing {
-        match self.state.load(Ordering::Acquire) {
-            LIVE => Standing::Live,
-            ended if ended & ENDED != 0 => Standing::Ended,
-            _ => Standing::Paused,
+        let state = self.state.load(Ordering::Acquire);
+        if state & ENDED != 0 {
+            Standing::Ended
+        } else if state & PAUSED != 0 || state & NOTED < u64::from(self.stopped.number()) {
+            Standing::Paused
+        } else {
+            Standing::Live
         }
     }
 
@@ -57,10 +62,11 @@ impl Grant {
         self.standing() == Standing::Live
     }
 
-    /// Stops the writing until the lease's holder has taken note. Whoever writes may always write
-    /// less: keys that may end a permission stop it with their packet, before anybody has decided.
-    pub fn suspend(&self) {
-        change(&self.state, |state| (state & SUSPENSIONS < SUSPENSIONS).then_some(state + 1));
+    /// Nothing is written until the lease's holder has noted this stop. Whoever writes may always
+    /// write less: keys that may end a permission stop it with their packet, before anybody has
+    /// decided.
+    pub fn suspend(&mut self, stop: Stop) {
+        self.stopped = self.stopped.max(stop);
     }
 }
 
@@ -70,7 +76,7 @@ impl Grant {
 pub struct Lease {
     stream: StreamId,
     evidence: Digest,
-    state: Arc<AtomicU32>,
+    state: Arc<AtomicU64>,
 }
 
 impl Lease {
@@ -89,14 +95,17 @@ impl Lease {
         change(&self.state, |state| Some(state | PAUSED));
     }
 
-    /// The stream is written again, unless the writer's side waits for something to be noted.
+    /// The stream is written again, unless a stop of the writer's side is still to be noted.
     pub(super) fn resume(&self) {
         change(&self.state, |state| Some(state & !PAUSED));
     }
 
-    /// What one [`Grant::suspend`] was for has been decided.
-    pub(super) fn note(&self) {
-        change(&self.state, |state| (state & SUSPENSIONS > 0).then(|| state - 1));
+    /// What this stop was for has been decided, and with it what every one before was for.
+    pub(super) fn note(&self, stop: Stop) {
+        change(&self.state, |state| {
+            let noted = u64::from(stop.number());
+            (noted > state & NOTED).then(|| state & !NOTED | noted)
+        });
     }
 }
 
@@ -108,24 +117,23 @@ impl Drop for Lease {
 
 /// Turns a decision that permits, and whose evidence is durable, into the right to write.
 ///
-/// `None` when the decision does not permit: there is no grant to be had from a refusal.
-pub(super) fn issue(receipt: Receipt<Decision>) -> Option<(Lease, Grant)> {
+/// `None` when the decision does not permit: there is no grant to be had from a refusal. `noted`
+/// is the last stop of this leg that has been noted by then.
+pub(super) fn issue(receipt: Receipt<Decision>, noted: Stop) -> Option<(Lease, Grant)> {
     let stream = receipt.value().permits()?;
     let evidence = receipt.evidence();
-    let state = Arc::new(AtomicU32::new(LIVE));
-    let grant = Grant { stream, evidence, state: Arc::clone(&state) };
+    let state = Arc::new(AtomicU64::new(u64::from(noted.number())));
+    let grant = Grant { stream, evidence, stopped: Stop::default(), state: Arc::clone(&state) };
     Some((Lease { stream, evidence, state }, grant))
 }
 
-/// Neither paused nor suspended nor ended.
-const LIVE: u32 = 0;
-/// How often the writer's side stopped without an answer yet.
-const SUSPENSIONS: u32 = 0xffff;
-const PAUSED: u32 = 1 << 30;
-const ENDED: u32 = 1 << 31;
+/// The number of the last stop that was noted.
+const NOTED: u64 = 0xffff_ffff;
+const PAUSED: u64 = 1 << 62;
+const ENDED: u64 = 1 << 63;
 
 /// An ended grant stays ended, whatever is wished.
-fn change(state: &AtomicU32, to: impl Fn(u32) -> Option<u32>) {
-    let still = |state: u32| if state & ENDED == 0 { to(state) } else { None };
+fn change(state: &AtomicU64, to: impl Fn(u64) -> Option<u64>) {
+    let still = |state: u64| if state & ENDED == 0 { to(state) } else { None };
     let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, still);
 }

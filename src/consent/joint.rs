@@ -133,7 +133,8 @@ impl Permission {
             return;
         }
         for (leg, party) in &mut self.parties {
-            let Some(grant) = party.state.issue() else { continue };
+            let noted = self.noted.get(leg).copied().unwrap_or_default();
+            let Some(grant) = party.state.issue(noted) else { continue };
             let recording = grant.stream().recording;
             let is_new = self.open.insert(recording);
             out.push(Output::Grant(grant));

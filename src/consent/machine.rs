@@ -17,7 +17,7 @@ use crate::consent::party::{Effect, State, Step};
 use crate::consent::pausing::Flow;
 use crate::consent::policy::{AcceptAgain, OnRefusal, OnWithdrawal, Policy, Scope};
 use crate::consent::terms::{Terms, Way};
-use crate::consent::{Answer, KeyVia, Keypad, Standing};
+use crate::consent::{Answer, KeyVia, Keypad, Standing, Stop, Stops};
 use crate::ids::{CallId, Digest, Leg, RecordingId};
 use crate::time::Moment;
 
@@ -31,6 +31,8 @@ pub struct Permission {
     /// Recordings for which there was a grant, and which are not over.
     pub(super) open: BTreeSet<RecordingId>,
     pub(super) flow: Flow,
+    /// The last stop of each leg's writing that was told of.
+    pub(super) noted: BTreeMap<Leg, Stop>,
     pub(super) settled: Option<Verdict>,
     decisions: DecisionNumber,
 }
@@ -70,6 +72,7 @@ impl Permission {
             newest: recording,
             open: BTreeSet::new(),
             flow: Flow::Running,
+            noted: BTreeMap::new(),
             settled: None,
             decisions: DecisionNumber::default(),
         }
@@ -199,7 +202,7 @@ impl Permission {
     /// Takes what happened, and says what to do.
     pub fn handle(&mut self, at: Moment, input: Input) -> Vec<Output> {
         let before = self.leases();
-        let mut noted = Vec::new();
+        let mut stopped = Stops::NONE;
         let mut outputs = Vec::new();
         let out = &mut outputs;
         match input {
@@ -212,8 +215,9 @@ impl Permission {
             Input::Played { leg, notice } => {
                 self.step(leg, out, |state, terms| state.played(terms, at, notice));
             }
-            Input::Key { leg, pressed, key, via, rtp_timestamp } => {
-                noted = self.key(at, leg, Press { pressed, key, via, rtp_timestamp }, out);
+            Input::Key { leg, pressed, key, via, rtp_timestamp, stops } => {
+                stopped = stops;
+                self.key(at, leg, Press { pressed, key, via, rtp_timestamp }, out);
             }
             Input::Command { order: Order::Withdraw(leg), id } => {
                 self.take_back(at, leg, Answer::Command { id }, out);
@@ -247,8 +251,8 @@ impl Permission {
         }
         self.join(at, before, out);
         // Only now, when every lease that has to end has ended.
-        for leg in noted {
-            self.note(leg);
+        for (leg, stop) in stopped.iter() {
+            self.note(leg, stop);
         }
         outputs
     }
@@ -263,18 +267,16 @@ impl Permission {
         }
     }
 
-    /// Returns whose writers have stopped with the packet of this key.
-    fn key(&mut self, at: Moment, leg: Leg, press: Press, out: &mut Vec<Output>) -> Vec<Leg> {
+    fn key(&mut self, at: Moment, leg: Leg, press: Press, out: &mut Vec<Output>) {
         let Press { pressed, key, via, rtp_timestamp } = press;
         let sequences = self.sequences(leg);
-        let Some(party) = self.parties.get_mut(&leg) else { return Vec::new() };
+        let Some(party) = self.parties.get_mut(&leg) else { return };
         let keypad = match via {
             KeyVia::TelephoneEvent => &mut party.keypads[0],
             KeyVia::Info => &mut party.keypads[1],
         };
         let typed = sequences.iter().map(|sequence| sequence.keys.as_str());
         let complete = keypad.press(pressed, key, typed).and_then(|index| sequences.get(index));
-        let noted = complete.filter(|_| via == KeyVia::TelephoneEvent).map(|it| it.meaning);
         match complete {
             Some(Sequence { keys, meaning: Meaning::Withdraw }) => {
                 let answer = Answer::Keys { keys: keys.clone(), via, rtp_timestamp };
@@ -298,13 +300,14 @@ impl Permission {
                 });
             }
         }
-        noted.map(|meaning| self.stopped_by(leg, meaning)).unwrap_or_default()
     }
 
-    /// A writer stopped with the packet of some keys: what follows from them is decided now.
-    fn note(&self, leg: Leg) {
+    /// Writing stopped with the packet of some keys: what follows from them is decided now.
+    fn note(&mut self, leg: Leg, stop: Stop) {
+        let noted = self.noted.entry(leg).or_default();
+        *noted = stop.max(*noted);
         if let Some(lease) = self.parties.get(&leg).and_then(|party| party.state.lease()) {
-            lease.note();
+            lease.note(stop);
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Instant;
 use crate::catalog::Receipt;
 use crate::consent::decision::DecisionNumber;
 use crate::consent::policy::OnRefusal;
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Outcome, Prior};
+use crate::consent::{
+    Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Outcome, Prior, Stops,
+};
 use crate::ids::{Leg, PartyRef, RecordingId};
 
 /// A party of the call, as the permission machine needs to know them.
@@ -52,6 +54,8 @@ pub enum Input {
         via: KeyVia,
         /// The RTP timestamp of the telephone-event.
         rtp_timestamp: Option<u32>,
+        /// Whose writing stopped with its packet.
+        stops: Stops,
     },
     /// A command from outside the call.
     Command {

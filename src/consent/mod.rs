@@ -16,6 +16,7 @@ mod pausing;
 pub mod policy;
 mod prior;
 mod question;
+mod stop;
 pub mod strictness;
 mod terms;
 #[cfg(test)]
@@ -28,3 +29,4 @@ pub use decision::{
 pub use grant::{Grant, Lease, Standing};
 pub use keypad::Keypad;
 pub use prior::{Prior, Stated, TokenStated};
+pub use stop::{Stop, Stops};

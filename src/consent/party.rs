@@ -23,7 +23,7 @@ use crate::consent::machine::Denial;
 use crate::consent::policy::Gate;
 use crate::consent::question::{self, Announcing, Cutting, Listening};
 use crate::consent::terms::{Earlier, Made, Permitted, Terms, Way};
-use crate::consent::{Answer, Decision, NoticePlayed, Outcome};
+use crate::consent::{Answer, Decision, NoticePlayed, Outcome, Stop};
 use crate::ids::StreamId;
 use crate::time::Moment;
 
@@ -397,14 +397,14 @@ impl State {
         }
     }
 
-    /// Turns a durable permission into a grant.
-    pub(super) fn issue(&mut self) -> Option<Grant> {
+    /// Turns a durable permission into a grant. `noted` is the last stop of this leg that was.
+    pub(super) fn issue(&mut self, noted: Stop) -> Option<Grant> {
         if !matches!(self, State::Cleared(_)) {
             return None;
         }
         let taken = std::mem::replace(self, State::denied(Denial::Unavailable));
         let State::Cleared(Cleared { receipt }) = taken else { return None };
-        let (lease, grant) = grant::issue(receipt)?;
+        let (lease, grant) = grant::issue(receipt, noted)?;
         *self = State::Permitted(lease);
         Some(grant)
     }

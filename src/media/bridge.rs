@@ -12,6 +12,7 @@ use super::passage::Passage;
 use super::player::{Frame, Playback, Shape, Step};
 use super::prompt::Readiness;
 use super::timers::{Due, Timer, Timers};
+use super::watch::LastStops;
 use super::worker::Report;
 use super::{MediaConfig, MediaReport, PromptBook};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId, Sound};
@@ -33,6 +34,8 @@ pub(super) struct Bridge {
     callee: Option<LegStream>,
     beeps: Option<Beeps>,
     beep_timer: FrameTimer,
+    /// Outlives the legs: a writer may come to a leg that was not there when the keys were pressed.
+    stops: LastStops,
 }
 
 /// What one wake-up of a media thread lends to the call in hand.
@@ -68,6 +71,7 @@ impl Bridge {
             callee: None,
             beeps: None,
             beep_timer: FrameTimer::Idle,
+            stops: LastStops::default(),
         }
     }
 
@@ -107,7 +111,8 @@ impl Bridge {
                 None => return,
             },
         };
-        Passage { call, leg, from, to, wall }.receive(turn);
+        let stops = &mut self.stops;
+        Passage { call, leg, from, to, stops, wall }.receive(turn);
     }
 
     /// Datagrams have come to a leg's RTCP port.
@@ -165,9 +170,9 @@ impl Bridge {
 
     /// Hands a leg's audio to a capture. Without the leg there is nothing to capture.
     pub(super) fn record(&mut self, leg: Leg, capture: Box<dyn Capture>, turn: &mut Turn<'_>) {
-        let wall = self.wall(turn.now);
+        let (wall, stop) = (self.wall(turn.now), self.stops.of(leg));
         let finished = match self.leg(leg) {
-            Some(stream) => stream.record(capture, wall),
+            Some(stream) => stream.record(capture, stop, wall),
             None => Some(capture.finish(wall)),
         };
         self.capture_ended(leg, finished, turn);

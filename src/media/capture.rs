@@ -1,5 +1,6 @@
 //! Where a leg's audio goes while its party may be recorded.
 
+use crate::consent::Stop;
 use crate::rtp::{LegMedia, RtpPacket};
 use crate::segment::format::{Codecs, GapReason};
 use crate::segment::{Appended, Finished, SegmentSink, SegmentWriter};
@@ -9,8 +10,9 @@ use crate::time::Timestamp;
 /// takes packets, so that there is no recording without a grant.
 pub(super) trait Capture: Send {
     fn append(&mut self, packet: &RtpPacket<'_>, at: Timestamp) -> Appended;
-    /// Nothing is written from now on, until the permission's lease says otherwise.
-    fn suspend(&mut self, at: Timestamp);
+    /// Nothing is written from now on, unless this stop has been noted already, until the
+    /// permission's lease says otherwise.
+    fn suspend(&mut self, stop: Stop, at: Timestamp);
     fn renegotiated(&mut self, media: &LegMedia);
     fn held(&mut self, from: Timestamp, to: Timestamp);
     fn finish(self: Box<Self>, at: Timestamp) -> Finished;
@@ -32,8 +34,8 @@ impl<S: SegmentSink + Send> Capture for SegmentWriter<S> {
         SegmentWriter::append(self, packet, at)
     }
 
-    fn suspend(&mut self, at: Timestamp) {
-        SegmentWriter::suspend(self, at);
+    fn suspend(&mut self, stop: Stop, at: Timestamp) {
+        SegmentWriter::suspend(self, stop, at);
     }
 
     fn renegotiated(&mut self, media: &LegMedia) {

@@ -15,6 +15,7 @@ use super::player::{FRAME, Playback};
 use super::ports::{LocalPorts, PortLease};
 use super::watch::Watch;
 use super::{LegStatistics, MediaConfig};
+use crate::consent::Stop;
 use crate::rtp::rtcp::{self, Compound, Leaving, Rtcp};
 use crate::rtp::{Codec, Content, Direction, Header, LegMedia, Outgoing, RtpPacket};
 use crate::segment::{Appended, Finished};
@@ -296,13 +297,16 @@ impl LegStream {
         sent
     }
 
-    /// Puts a capture in the place of the one there is, which is finished.
+    /// Puts a capture in the place of the one there is, which is finished. `stop` is the last stop
+    /// of this leg: where nobody has noted it yet, nothing is written until somebody has.
     pub(super) fn record(
         &mut self,
-        capture: Box<dyn Capture>,
+        mut capture: Box<dyn Capture>,
+        stop: Stop,
         wall: Timestamp,
     ) -> Option<Finished> {
         let finished = self.stop_recording(wall);
+        capture.suspend(stop, wall);
         self.capture = Some(capture);
         // What was held before is no part of this recording.
         self.held_since = self.held_since.map(|_| wall);
@@ -316,9 +320,9 @@ impl LegStream {
     }
 
     /// Stops the capture, if there is one, until the permission's lease lets it go on.
-    pub(super) fn suspend(&mut self, wall: Timestamp) {
+    pub(super) fn suspend(&mut self, stop: Stop, wall: Timestamp) {
         if let Some(capture) = &mut self.capture {
-            capture.suspend(wall);
+            capture.suspend(stop, wall);
         }
     }
 

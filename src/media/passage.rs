@@ -5,7 +5,9 @@ use super::bridge::Turn;
 use super::inbound::Admitted;
 use super::io::{BATCH, Outbound};
 use super::leg::LegStream;
+use super::watch::LastStops;
 use crate::call::media::MediaEvent;
+use crate::consent::Stop;
 use crate::ids::{CallId, Leg};
 use crate::rtp::RtpPacket;
 use crate::time::Timestamp;
@@ -16,6 +18,7 @@ pub(super) struct Passage<'a> {
     pub(super) leg: Leg,
     pub(super) from: &'a mut LegStream,
     pub(super) to: Option<&'a mut LegStream>,
+    pub(super) stops: &'a mut LastStops,
     pub(super) wall: Timestamp,
 }
 
@@ -62,16 +65,16 @@ impl Passage<'_> {
                 // Neither keys nor comfort noise are anybody's voice: they are not recorded.
                 Admitted::Event(None) | Admitted::ComfortNoise => {}
                 Admitted::Event(Some(press)) => {
-                    let suspends = self.from.watch.press(turn.now, press.key);
-                    if !suspends.is_empty() {
+                    let stops = self.stops.count(self.from.watch.press(turn.now, press.key));
+                    if !stops.is_empty() {
                         // What came before the key has its place; nothing after it has. And the
                         // captures stop before anybody hears of the key, who may let them go on.
                         self.pass_on(&mut batch, turn);
-                        suspends.legs().for_each(|leg| self.suspend(leg));
+                        stops.iter().for_each(|(leg, stop)| self.suspend(leg, stop));
                     }
                     let (leg, at, key) = (self.leg, turn.now, press.key);
                     let rtp_timestamp = press.rtp_timestamp;
-                    self.report(MediaEvent::Key { leg, at, key, rtp_timestamp }, turn);
+                    self.report(MediaEvent::Key { leg, at, key, rtp_timestamp, stops }, turn);
                 }
                 Admitted::Audio => {
                     if let Some(free) = batch.audio.get_mut(audio) {
@@ -98,11 +101,11 @@ impl Passage<'_> {
         }
     }
 
-    fn suspend(&mut self, leg: Leg) {
+    fn suspend(&mut self, leg: Leg, stop: Stop) {
         if leg == self.leg {
-            self.from.suspend(self.wall);
+            self.from.suspend(stop, self.wall);
         } else if let Some(to) = &mut self.to {
-            to.suspend(self.wall);
+            to.suspend(stop, self.wall);
         }
     }
 

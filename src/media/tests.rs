@@ -12,7 +12,7 @@ use super::capture::{Capture, CaptureEnd};
 use super::*;
 use crate::call::media::{PlaybackId, Sound};
 use crate::clock;
-use crate::consent::NoticePlayed;
+use crate::consent::{NoticePlayed, Stop};
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::rtp::{
     Codec, Direction, LegMedia, PayloadType, ReceptionReport, RtpPacket, TelephoneEvent,
@@ -290,8 +290,10 @@ impl Capture for Tape {
         answer
     }
 
-    fn suspend(&mut self, at: Timestamp) {
-        self.suspended.lock().unwrap().push(at);
+    fn suspend(&mut self, stop: Stop, at: Timestamp) {
+        if stop > Stop::default() {
+            self.suspended.lock().unwrap().push(at);
+        }
     }
 
     fn renegotiated(&mut self, _: &LegMedia) {}
@@ -315,7 +317,7 @@ impl<F: FnMut() + Send> Capture for With<F> {
         Appended::Written
     }
 
-    fn suspend(&mut self, _: Timestamp) {}
+    fn suspend(&mut self, _: Stop, _: Timestamp) {}
 
     fn renegotiated(&mut self, _: &LegMedia) {}
 
@@ -481,7 +483,8 @@ fn a_key_is_reported_once_and_passed_on_under_the_other_sides_number() {
         rig.caller.press(11, 20);
         for (key, rtp_timestamp) in [('1', 2), ('#', 20)] {
             let report = rig.report();
-            let MediaReport::Event(MediaEvent::Key { leg, at, key: k, rtp_timestamp: t }) = report
+            let MediaReport::Event(MediaEvent::Key { leg, at, key: k, rtp_timestamp: t, .. }) =
+                report
             else {
                 panic!("{report:?}");
             };

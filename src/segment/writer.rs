@@ -1,6 +1,6 @@
 //! The gate: a packet is written under a live grant, or not at all.
 
-use crate::consent::{Grant, Standing};
+use crate::consent::{Grant, Standing, Stop};
 use crate::keys::DataKey;
 use crate::rtp::RtpPacket;
 use crate::segment::format::{Codecs, GapReason};
@@ -48,10 +48,10 @@ impl<S: SegmentSink> SegmentWriter<S> {
         }
     }
 
-    /// Stops writing with this moment, until the grant's lease says otherwise: see
-    /// [`Grant::suspend`].
-    pub fn suspend(&mut self, at: Timestamp) {
-        self.grant.suspend();
+    /// Stops writing with this moment until the stop is noted by the grant's lease, if it is not
+    /// already: see [`Grant::suspend`].
+    pub fn suspend(&mut self, stop: Stop, at: Timestamp) {
+        self.grant.suspend(stop);
         if self.grant.standing() == Standing::Paused {
             self.stream.begin_pause(at);
         }

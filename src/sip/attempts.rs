@@ -41,6 +41,7 @@ impl Core {
                         hop: hop.addr,
                         cancel: Cancel::NotAsked,
                         errand: Errand::Single,
+                        parting: Headers::new(),
                     };
                     self.launch(built, client, plan);
                     return Ok(());
@@ -236,6 +237,7 @@ impl Core {
                         hop: bye.hop.addr,
                         cancel: Cancel::NotAsked,
                         errand: Errand::Single,
+                        parting: Headers::new(),
                     };
                     self.start(built, client);
                     Ok(())

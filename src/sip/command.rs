@@ -4,7 +4,7 @@ use sipx_sip::transaction::{ClientState, ServerState};
 use sipx_sip::{Message, Method};
 
 use crate::call::message::{ClientTxn, Hop, Method as NeutralMethod, Request, Response};
-use crate::call::message::{ServerTxn, Transport, Unanswered};
+use crate::call::message::{Headers, ServerTxn, Transport, Unanswered};
 use crate::clock;
 use crate::sip::SipEvent;
 use crate::sip::alarms::Alarm;
@@ -46,7 +46,7 @@ impl Core {
                     }
                 }
             }
-            Command::Cancel(txn) => self.cancel(txn),
+            Command::Cancel(txn, headers) => self.cancel(txn, headers),
             Command::Ack(request) => {
                 if let Err(error) = self.ack(&request) {
                     tracing::warn!(%error, "an ACK was not sent");
@@ -156,7 +156,7 @@ impl Core {
         Ok(())
     }
 
-    fn cancel(&mut self, txn: ClientTxn) {
+    fn cancel(&mut self, txn: ClientTxn, headers: Headers) {
         let Some(serial) = self.table.asked(txn) else { return };
         let Some(key) = self.table.key(serial) else { return };
         let invite = self.layer.client_request(&key).is_some_and(|r| r.method == Method::Invite);
@@ -166,6 +166,7 @@ impl Core {
         }
         client.cancel = Cancel::Wanted;
         self.alarms.clear(serial, Alarm::Silent);
+        client.parting = headers;
         if self.layer.client_state(&key) == Some(ClientState::Proceeding) {
             self.send_cancel(serial);
         }
@@ -175,8 +176,8 @@ impl Core {
     pub(super) fn send_cancel(&mut self, serial: u64) {
         let Some(key) = self.table.key(serial) else { return };
         let Some(invite) = self.layer.client_request(&key) else { return };
-        let built = encode::cancel(invite);
         let Some(client) = self.table.client(serial) else { return };
+        let built = encode::cancel(invite, &client.parting);
         client.cancel = Cancel::Sent;
         let cancel = Client {
             asked_by: None,
@@ -184,6 +185,7 @@ impl Core {
             hop: client.hop,
             cancel: Cancel::Sent,
             errand: Errand::Single,
+            parting: Headers::new(),
         };
         self.alarms.set(serial, Alarm::GiveUp, clock::now() + self.lifetime);
         match built {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sipx_sip::TransactionKey;
 
-use crate::call::message::{ClientTxn, Request};
+use crate::call::message::{ClientTxn, Headers, Request};
 use crate::sip::arrival::Channel;
 use crate::sip::plan::Plan;
 
@@ -55,6 +55,8 @@ pub(super) struct Client {
     pub(super) channel: Channel,
     pub(super) hop: SocketAddr,
     pub(super) cancel: Cancel,
+    /// What the CANCEL says besides.
+    pub(super) parting: Headers,
     pub(super) errand: Errand,
 }
 

@@ -3,6 +3,7 @@
 use super::rig::*;
 use super::*;
 use crate::call::media::PlaybackId;
+use crate::consent::Stops;
 
 fn callee_alone() -> Policy {
     Policy { caller: Ask::Standing("contract".into()), callee: Ask::OnCall, ..opt_in() }
@@ -14,7 +15,13 @@ fn both() -> Policy {
 
 fn callee_key(rig: &mut Rig, key: char) {
     let at = rig.at.instant;
-    rig.feed(Input::Media(MediaEvent::Key { leg: Leg::Callee, at, key, rtp_timestamp: 9 }));
+    rig.feed(Input::Media(MediaEvent::Key {
+        leg: Leg::Callee,
+        at,
+        key,
+        rtp_timestamp: 9,
+        stops: Stops::NONE,
+    }));
 }
 
 fn callee_played(rig: &mut Rig, playback: u32) {
@@ -64,7 +71,7 @@ fn a_callee_who_hangs_up_during_the_notice_ends_the_call_cleanly() {
 fn a_caller_who_gives_up_while_the_callee_is_asked_ends_it_too() {
     let mut rig = Rig::inline(callee_alone());
     rig.callee_says(200, ANSWER);
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     assert_eq!(rig.statuses(), [487]);
     assert!(rig.sent(&Method::Bye).is_some());
 }

@@ -1,26 +1,28 @@
-//! What a lease may do to its grant, by itself: pauses, suspensions, the end.
+//! What a lease may do to its grant, by itself: pauses, stops, the end.
 
 use super::*;
 use crate::consent::evidence::sample;
 use crate::consent::grant::{Lease, issue};
-use crate::consent::{DecisionFacts, Outcome};
-
-/// How many suspensions a grant counts.
-const MOST: u32 = 0xffff;
+use crate::consent::{DecisionFacts, Outcome, Stop};
 
 fn decided(facts: DecisionFacts) -> Receipt<Decision> {
     Receipt::assumed(sample::decision(facts), Digest::of(b"evidence"))
 }
 
 fn permitted() -> (Lease, Grant) {
-    issue(decided(sample::facts(1, PartyRef([1; 32])))).unwrap()
+    issue(decided(sample::facts(1, PartyRef([1; 32]))), Stop::default()).unwrap()
+}
+
+fn stops() -> [Stop; 3] {
+    let first = Stop::default().next();
+    [first, first.next(), first.next().next()]
 }
 
 #[test]
 fn only_a_decision_that_permits_makes_a_grant() {
     for outcome in [Outcome::Refused, Outcome::Objected, Outcome::Withdrawn] {
         let facts = DecisionFacts { outcome, ..sample::facts(1, PartyRef([1; 32])) };
-        assert!(issue(decided(facts)).is_none(), "{outcome:?}");
+        assert!(issue(decided(facts), Stop::default()).is_none(), "{outcome:?}");
     }
     let (lease, grant) = permitted();
     assert_eq!(grant.standing(), Standing::Live);
@@ -41,53 +43,56 @@ fn a_pause_is_one_however_often_it_is_asked_for() {
 }
 
 #[test]
-fn every_suspension_waits_for_its_own_answer_pause_or_not() {
-    let (lease, grant) = permitted();
-    lease.note();
-    assert!(grant.is_live(), "there was nothing to note");
-    grant.suspend();
-    grant.suspend();
-    lease.note();
+fn a_stop_holds_until_it_is_noted_pause_or_not() {
+    let (lease, mut grant) = permitted();
+    let [first, second, third] = stops();
+    grant.suspend(first);
+    grant.suspend(second);
+    lease.note(first);
     assert_eq!(grant.standing(), Standing::Paused, "one of two");
     lease.pause();
-    lease.note();
+    lease.note(second);
     assert_eq!(grant.standing(), Standing::Paused, "the pause is left");
     lease.resume();
     assert!(grant.is_live());
     lease.pause();
-    grant.suspend();
+    grant.suspend(third);
     lease.resume();
-    assert_eq!(grant.standing(), Standing::Paused, "the suspension is left");
-    lease.note();
+    assert_eq!(grant.standing(), Standing::Paused, "the stop is left");
+    lease.note(first);
+    assert_eq!(grant.standing(), Standing::Paused, "an older one says nothing of it");
+    lease.note(third);
     assert!(grant.is_live());
 }
 
 #[test]
-fn suspensions_beyond_what_is_counted_never_free_a_stream() {
-    let (lease, grant) = permitted();
-    for _ in 0..MOST + 10 {
-        grant.suspend();
-    }
-    for _ in 1..MOST {
-        lease.note();
-        assert_eq!(grant.standing(), Standing::Paused);
-    }
-    lease.note();
-    assert!(grant.is_live());
+fn a_stop_that_was_noted_before_its_writer_came_stops_nothing_and_a_later_one_does() {
+    let [first, second, third] = stops();
+    let facts = sample::facts(1, PartyRef([1; 32]));
+    let (lease, mut grant) = issue(decided(facts), first).unwrap();
+    grant.suspend(first);
+    assert!(grant.is_live(), "known before the grant");
+    lease.note(second);
+    grant.suspend(second);
+    assert!(grant.is_live(), "known since");
+    grant.suspend(third);
+    assert_eq!(grant.standing(), Standing::Paused);
+    grant.suspend(first);
+    assert_eq!(grant.standing(), Standing::Paused, "an older one frees nothing");
 }
 
 #[test]
 fn nothing_brings_a_grant_back_once_its_lease_is_gone() {
     for before in [
-        |_: &Lease, _: &Grant| {},
-        |l: &Lease, _: &Grant| l.pause(),
-        |_: &Lease, g: &Grant| g.suspend(),
+        |_: &Lease, _: &mut Grant| {},
+        |l: &Lease, _: &mut Grant| l.pause(),
+        |_: &Lease, g: &mut Grant| g.suspend(stops()[0]),
     ] {
-        let (lease, grant) = permitted();
-        before(&lease, &grant);
+        let (lease, mut grant) = permitted();
+        before(&lease, &mut grant);
         drop(lease);
         assert_eq!(grant.standing(), Standing::Ended);
-        grant.suspend();
+        grant.suspend(stops()[2]);
         assert_eq!(grant.standing(), Standing::Ended);
         assert!(!grant.is_live());
     }

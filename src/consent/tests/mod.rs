@@ -23,7 +23,9 @@ use crate::consent::machine::{Input, Output, PartyFacts, PausedBy, Permission, V
 use crate::consent::policy::{
     AcceptAgain, Ask, Basis, ByLeg, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
-use crate::consent::{Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior, Standing};
+use crate::consent::{
+    Decision, Grant, KeyVia, MediaTransport, NoticePlayed, Prior, Standing, Stops,
+};
 use crate::event::Origin;
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId};
 use crate::keys::{Epoch, ReferenceKey, SigningKey, WrappedKey};
@@ -172,7 +174,8 @@ impl<'a> Rig<'a> {
     fn key(&mut self, leg: Leg, key: char) {
         let pressed = self.at.instant;
         let via = KeyVia::TelephoneEvent;
-        self.feed(Input::Key { leg, pressed, key, via, rtp_timestamp: Some(7) });
+        let (rtp_timestamp, stops) = (Some(7), Stops::NONE);
+        self.feed(Input::Key { leg, pressed, key, via, rtp_timestamp, stops });
     }
 
     fn keys(&mut self, leg: Leg, keys: &str) {

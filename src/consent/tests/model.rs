@@ -13,8 +13,8 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::*;
 use crate::catalog::Receipt;
-use crate::consent::DecisionNumber;
 use crate::consent::machine::{Meaning, Order};
+use crate::consent::{DecisionNumber, Stop, Stops};
 use crate::ids::StreamId;
 
 const DIGEST: Digest = Digest([1; 32]);
@@ -31,6 +31,8 @@ enum Act {
     Press(Leg, Keys),
     /// The machine hears of the oldest keys.
     Tell,
+    /// The oldest grant reaches the media thread, which writes from now on.
+    Open,
     Hold(Leg),
     /// The next deadline comes.
     Wait,
@@ -84,7 +86,9 @@ struct World {
     late: VecDeque<Decision>,
     /// What plays into a leg, and whether it was told to stop.
     playing: BTreeMap<Leg, bool>,
-    told: VecDeque<(Leg, Keys)>,
+    told: VecDeque<(Leg, Keys, Stops)>,
+    /// The last stop of each leg, as the media thread counts.
+    stops: BTreeMap<Leg, Stop>,
     grants: Vec<Given>,
     proven: BTreeSet<(StreamId, Digest)>,
     over: BTreeSet<RecordingId>,
@@ -98,6 +102,8 @@ struct World {
 struct Given {
     leg: Leg,
     grant: Grant,
+    /// Its writer is there.
+    open: bool,
     /// Keys of withdrawal were pressed that end it.
     revoked: bool,
 }
@@ -118,6 +124,7 @@ impl World {
             late: VecDeque::new(),
             playing: BTreeMap::new(),
             told: VecDeque::new(),
+            stops: BTreeMap::new(),
             grants: Vec::new(),
             proven: BTreeSet::new(),
             over: BTreeSet::new(),
@@ -150,7 +157,12 @@ impl World {
                     let index = grant.stream().index;
                     let leg = Leg::BOTH.into_iter().find(|leg| leg.stream() == index);
                     if let Some(leg) = leg {
-                        self.grants.push(Given { leg, grant, revoked: false });
+                        // Keys that the machine has not heard of count already.
+                        let revoked = self.told.iter().any(|(by, keys, _)| {
+                            let ends = self.machine.stopped_by(*by, Meaning::Withdraw);
+                            *keys == Keys::Withdraw && ends.contains(&leg)
+                        });
+                        self.grants.push(Given { leg, grant, open: false, revoked });
                     }
                 }
                 Output::Over { recording } => drop(self.over.insert(recording)),
@@ -175,14 +187,16 @@ impl World {
 
     /// What holds at any moment, whatever a frame that comes now may find.
     fn look(&mut self) {
-        let live: Vec<&Given> = self.grants.iter().filter(|g| g.grant.is_live()).collect();
+        let written = |given: &&Given| given.open && given.grant.is_live();
+        let live: Vec<&Given> = self.grants.iter().filter(written).collect();
         let legs: BTreeSet<Leg> = live.iter().map(|given| given.leg).collect();
         let revoked = live.iter().any(|given| given.revoked);
         let gone = legs.iter().any(|leg| self.gone.contains(leg));
         let over = live.iter().any(|g| self.over.contains(&g.grant.stream().recording));
         let paused =
             !live.is_empty() && self.machine.deadline().is_some() && { !self.machine.is_writing() };
-        let halved = self.policy.scope == Scope::All && legs.len() == 1;
+        let permitted = self.grants.iter().filter(|given| given.grant.is_live()).count();
+        let halved = self.policy.scope == Scope::All && !legs.is_empty() && permitted == 1;
         let left_alone = self.policy.scope == Scope::All
             && !legs.is_empty()
             && Leg::BOTH.iter().any(|leg| self.gone.contains(leg));
@@ -239,6 +253,9 @@ impl World {
         if !self.told.is_empty() {
             acts.push(Act::Tell);
         }
+        if self.grants.iter().any(|given| !given.open) {
+            acts.push(Act::Open);
+        }
         if self.machine.deadline().is_some() {
             acts.push(Act::Wait);
         }
@@ -269,16 +286,25 @@ impl World {
             Act::Unheard(leg) => self.ended(leg, false),
             Act::Press(leg, keys) => {
                 self.left.presses -= 1;
-                self.media_stops(leg, keys);
-                self.told.push_back((leg, keys));
+                let stops = self.media_stops(leg, keys);
+                self.told.push_back((leg, keys, stops));
                 self.look();
             }
             Act::Tell => {
-                let Some((leg, keys)) = self.told.pop_front() else { return };
-                for key in keys.typed().chars() {
+                let Some((leg, keys, completed)) = self.told.pop_front() else { return };
+                let last = keys.typed().len() - 1;
+                for (index, key) in keys.typed().chars().enumerate() {
                     let (pressed, via) = (self.at.instant, KeyVia::TelephoneEvent);
-                    self.feed(Input::Key { leg, pressed, key, via, rtp_timestamp: None });
+                    let stops = if index == last { completed } else { Stops::NONE };
+                    self.feed(Input::Key { leg, pressed, key, via, rtp_timestamp: None, stops });
                 }
+            }
+            Act::Open => {
+                let Some(given) = self.grants.iter_mut().find(|given| !given.open) else { return };
+                let stop = self.stops.get(&given.leg).copied().unwrap_or_default();
+                given.open = true;
+                given.grant.suspend(stop);
+                self.look();
             }
             Act::Hold(leg) => {
                 self.left.holds -= 1;
@@ -347,19 +373,25 @@ impl World {
     }
 
     /// What the media thread does with the packet of the last key.
-    fn media_stops(&mut self, leg: Leg, keys: Keys) {
+    fn media_stops(&mut self, leg: Leg, keys: Keys) -> Stops {
         let meaning = match keys {
             Keys::Withdraw => Meaning::Withdraw,
             Keys::Pause => Meaning::Pause,
-            Keys::Accept | Keys::Refuse => return,
+            Keys::Accept | Keys::Refuse => return Stops::NONE,
         };
-        let stopped = self.machine.stopped_by(leg, meaning);
-        for given in self.grants.iter().filter(|given| stopped.contains(&given.leg)) {
-            given.grant.suspend();
+        let mut stops = Stops::NONE;
+        for leg in self.machine.stopped_by(leg, meaning) {
+            let stop = self.stops.get(&leg).copied().unwrap_or_default().next();
+            self.stops.insert(leg, stop);
+            stops = stops.with(leg, stop);
+            for given in self.grants.iter_mut().filter(|given| given.open && given.leg == leg) {
+                given.grant.suspend(stop);
+            }
         }
         if keys == Keys::Withdraw {
             self.revoke(leg);
         }
+        stops
     }
 
     fn revoke(&mut self, leg: Leg) {
@@ -400,10 +432,14 @@ impl World {
         flow.map(|until| until.saturating_duration_since(self.at.instant)).hash(&mut hasher);
         format!("{:?} {:?}", self.machine.settled, self.left).hash(&mut hasher);
         (decisions(&self.pending), decisions(&self.late)).hash(&mut hasher);
-        (&self.playing, &self.told, &self.over, &self.present, &self.gone).hash(&mut hasher);
-        for Given { leg, grant, revoked } in &self.grants {
-            format!("{leg:?} {:?} {:?} {revoked}", grant.stream(), grant.standing())
-                .hash(&mut hasher);
+        (&self.playing, &self.over, &self.present, &self.gone).hash(&mut hasher);
+        // Stops are told apart by those that the machine has not heard of, not by their numbers.
+        for (leg, keys, _) in &self.told {
+            (leg, keys).hash(&mut hasher);
+        }
+        for Given { leg, grant, open, revoked } in &self.grants {
+            let standing = grant.standing();
+            format!("{leg:?} {:?} {standing:?} {open} {revoked}", grant.stream()).hash(&mut hasher);
         }
         self.broken.hash(&mut hasher);
         hasher.finish()
@@ -424,6 +460,8 @@ fn facts(leg: Leg, person: u8) -> PartyFacts {
 #[derive(Clone, Debug)]
 struct Reached {
     script: Vec<Act>,
+    /// How many acts it is from where the exploration began.
+    steps: usize,
     acts: Vec<Act>,
     broken: Vec<&'static str>,
     sketch: u64,
@@ -447,14 +485,16 @@ struct Calls {
     policy: Arc<Policy>,
     budget: Budget,
     at: Moment,
+    /// How many acts are explored from each beginning.
+    steps: usize,
 }
 
 impl Calls {
-    fn reach(&self, script: Vec<Act>) -> Reached {
+    fn reach(&self, script: Vec<Act>, steps: usize) -> Reached {
         let mut world = World::new(&self.policy, self.budget, self.at);
         script.iter().for_each(|act| world.act(*act));
         let (acts, sketch) = (world.acts(), world.sketch());
-        Reached { script, acts, broken: world.broken.into_iter().collect(), sketch }
+        Reached { script, steps, acts, broken: world.broken.into_iter().collect(), sketch }
     }
 }
 
@@ -465,13 +505,13 @@ impl Calls {
         let mut script = Leg::BOTH.map(Act::Present).to_vec();
         script.iter().for_each(|act| world.act(*act));
         let agreed = |world: &World| {
-            let live = world.grants.iter().filter(|given| given.grant.is_live()).count();
-            live == Leg::BOTH.len()
+            let live = |given: &&Given| given.open && given.grant.is_live();
+            world.grants.iter().filter(live).count() == Leg::BOTH.len()
         };
         while !agreed(&world) && script.len() < 32 {
             let acts = world.acts();
             let wish = |act: &&Act| match act {
-                Act::Tell | Act::Heard(_) => true,
+                Act::Tell | Act::Open | Act::Heard(_) => true,
                 Act::Press(leg, Keys::Accept) => {
                     self.policy.gate == Gate::OptIn && world.machine.is_listening(*leg)
                 }
@@ -498,11 +538,11 @@ impl Model for Calls {
         let recorded = self.straight_to_a_recording();
         let durable = recorded.iter().position(|act| *act == Act::Durable);
         let answered = recorded.iter().take(durable.unwrap_or(0)).copied().collect();
-        [Vec::new(), answered, recorded].into_iter().map(|script| self.reach(script)).collect()
+        [Vec::new(), answered, recorded].into_iter().map(|script| self.reach(script, 0)).collect()
     }
 
     fn actions(&self, state: &Reached, actions: &mut Vec<Act>) {
-        if state.broken.is_empty() {
+        if state.broken.is_empty() && state.steps < self.steps {
             actions.extend(&state.acts);
         }
     }
@@ -510,7 +550,7 @@ impl Model for Calls {
     fn next_state(&self, last: &Reached, act: Act) -> Option<Reached> {
         let mut script = last.script.clone();
         script.push(act);
-        Some(self.reach(script))
+        Some(self.reach(script, last.steps + 1))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -519,15 +559,10 @@ impl Model for Calls {
 }
 
 /// Explores calls under a policy, and returns how many states there are.
-fn explore(policy: Policy, budget: Budget, depth: usize) -> usize {
-    let calls = Calls { policy: Arc::new(policy.clone()), budget, at: clock::moment() };
-    let checker = calls
-        .checker()
-        .threads(2)
-        .target_max_depth(depth)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
+fn explore(policy: Policy, budget: Budget, steps: usize) -> usize {
+    let calls = Calls { policy: Arc::new(policy.clone()), budget, at: clock::moment(), steps };
+    let checker =
+        calls.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     if let Some(path) = checker.discovery("every promise holds") {
         let Policy { gate, scope, caller, callee, .. } = &policy;
         let last = path.last_state();
@@ -567,12 +602,12 @@ fn policies() -> Vec<Policy> {
 #[test]
 fn no_interleaving_breaks_a_promise() {
     let full: usize =
-        std::env::var("ASSENT_MODEL_DEPTH").ok().and_then(|depth| depth.parse().ok()).unwrap_or(4);
+        std::env::var("ASSENT_MODEL_DEPTH").ok().and_then(|depth| depth.parse().ok()).unwrap_or(3);
     let budget = Budget { presses: 4, commands: 1, holds: 1, failures: 1, replacements: 1 };
     let mut states = 0;
     for policy in policies() {
         states += explore(policy, budget, full);
     }
-    println!("{states} states explored to a depth of {full}");
+    println!("{states} states explored, {full} steps from each beginning");
     assert!(states > 10_000, "{states}");
 }

@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, DecisionEntry, Erase, NewRecording, Permitted, QUE
 use crate::config::Config;
 use crate::consent::machine::{Input, Output, PartyFacts, Permission};
 use crate::consent::policy::{Ask, Basis, Gate, Policy};
-use crate::consent::{Grant, KeyVia, MediaTransport, Prior};
+use crate::consent::{Grant, KeyVia, MediaTransport, Prior, Stops};
 use crate::event::Origin;
 use crate::ids::{PartyRef, StreamId};
 use crate::keys::{DataKey, Epoch, ReferenceKey, SigningKey, WrappedKey};
@@ -25,8 +25,13 @@ impl Rig {
     }
 
     fn pressed(&self) -> (Leg, char) {
+        let (leg, key, _) = self.pressed_and_stopped();
+        (leg, key)
+    }
+
+    fn pressed_and_stopped(&self) -> (Leg, char, Stops) {
         match self.report() {
-            MediaReport::Event(MediaEvent::Key { leg, key, .. }) => (leg, key),
+            MediaReport::Event(MediaEvent::Key { leg, key, stops, .. }) => (leg, key, stops),
             other => panic!("{other:?}"),
         }
     }
@@ -219,6 +224,11 @@ struct Recorded {
 
 impl Recorded {
     fn new() -> Self {
+        Self::after(|_| {})
+    }
+
+    /// The writers come when the call has seen this.
+    fn after(happened: impl FnOnce(&Rig)) -> Self {
         let (machine, grants, catalog) = granted();
         let [caller, callee] = <[Grant; 2]>::try_from(grants).unwrap();
         let streams = [&caller, &callee].map(|grant| (grant.stream(), grant.evidence()));
@@ -229,6 +239,7 @@ impl Recorded {
         let store =
             SegmentStore::start(folder.path(), signing, StoreOptions::default(), report).unwrap();
         let rig = Rig::bridged(config(IoPath::Batched));
+        happened(&rig);
         for (leg, grant) in [(Leg::Caller, caller), (Leg::Callee, callee)] {
             let start = StreamStart {
                 party_ref: None,
@@ -260,9 +271,10 @@ impl Recorded {
     fn types(&mut self, keys: [(u8, char); 2], sequence: u16) {
         for ((code, key), sequence) in keys.into_iter().zip(sequence..) {
             self.rig.callee.send(&self::key(code, sequence));
-            assert_eq!(self.rig.pressed(), (Leg::Callee, key));
-            let (leg, via, pressed) = (Leg::Callee, KeyVia::TelephoneEvent, clock::now());
-            let input = Input::Key { leg, pressed, key, via, rtp_timestamp: Some(1) };
+            let (leg, reported, stops) = self.rig.pressed_and_stopped();
+            assert_eq!((leg, reported), (Leg::Callee, key));
+            let (via, pressed) = (KeyVia::TelephoneEvent, clock::now());
+            let input = Input::Key { leg, pressed, key, via, rtp_timestamp: Some(1), stops };
             self.machine.as_mut().unwrap().handle(clock::moment(), input);
         }
     }
@@ -345,4 +357,32 @@ fn a_pause_by_key_is_a_gap_from_its_packet_on_and_nothing_is_lost() {
     }
     assert_eq!(manifests.len(), 2);
     assert_eq!(packets, [said((1..=20).chain(43..=60)), said((1..=20).chain(43..=60))]);
+}
+
+#[test]
+fn keys_that_overtake_a_grant_on_its_way_to_its_writer_stop_that_writer() {
+    let mut stops = Stops::NONE;
+    let mut recorded = Recorded::after(|rig| {
+        rig.watch(Leg::Callee, &[("*7", &Leg::BOTH)]);
+        rig.callee.say(0);
+        rig.until("before_permission", 1);
+        for (code, sequence) in [(10, 1), (7, 2)] {
+            rig.callee.send(&key(code, sequence));
+            (_, _, stops) = rig.pressed_and_stopped();
+        }
+    });
+    recorded.say(3..=10, "paused");
+    // The machine, which had permitted it before, hears of the keys: a pause begins ...
+    let at = clock::moment();
+    let machine = recorded.machine.as_mut().unwrap();
+    for (key, stops) in [('*', Stops::NONE), ('7', stops)] {
+        let (leg, via, pressed) = (Leg::Callee, KeyVia::TelephoneEvent, clock::now());
+        machine.handle(at, Input::Key { leg, pressed, key, via, rtp_timestamp: Some(1), stops });
+    }
+    recorded.say(11..=12, "paused");
+    // ... and ends.
+    recorded.types([(10, '*'), (7, '7')], 13);
+    recorded.say(15..=20, "recorded");
+    let (_, packets) = recorded.ended();
+    assert_eq!(packets, [said(15..=20), said(15..=20)]);
 }
