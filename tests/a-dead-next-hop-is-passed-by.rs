@@ -174,7 +174,7 @@ async fn a_target_that_rings_keeps_the_call_and_gets_its_cancel() {
         assert_eq!(answered(&mut edge, n).await, (180, Some(rings.local())));
         if after.is_empty() {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            edge.sip.cancel(ClientTxn(n));
+            edge.sip.cancel(ClientTxn(n), Headers::new());
             let cancel = next(&mut rings, "CANCEL").await;
             assert_eq!(cancel.branch(), invite.branch());
             rings.say(&cancel.answer("200 OK", "")).await;

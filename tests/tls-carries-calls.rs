@@ -16,7 +16,7 @@ use std::time::Duration;
 use assent::call::message::{
     ClientTxn, Headers, Hop, Method, Request, Response, Scheme, Transport, Unanswered,
 };
-use assent::sip::{Peers, SipConfig, SipEvent, Tls, TlsFiles};
+use assent::sip::{Failing, Peers, SipConfig, SipEvent, Target, Tls, TlsFiles};
 use support::certificates::{Authority, Issued};
 use support::{Agent, Baresip, wait_for};
 use tokio::net::{TcpListener, TcpStream};
@@ -229,6 +229,62 @@ async fn a_next_hop_must_show_a_certificate_for_its_address_and_sees_ours() {
             assert_eq!((txn, response.status), (ClientTxn(3), 200));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_next_hop_with_a_name_must_show_a_certificate_for_that_name() {
+    let authority = Authority::new();
+    let ours = authority.issue("ours", &["127.0.0.1"]);
+    let mut edge = edge(files(&authority, &ours), |_| {});
+    let shown = authority.issue("named", &["pbx.example"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hop = Hop { transport: Transport::Tls, addr: listener.local_addr().unwrap() };
+    let config = authority.server(&shown, false);
+    let mut held = Vec::new();
+    for (n, name, good) in
+        [(1, "other.example", false), (2, "pbx.example", true), (3, "other.example", false)]
+    {
+        let target = Target {
+            hop,
+            uri: format!("sip:bob@{name};transport=tls"),
+            contact: "sip:assent@127.0.0.1".to_owned(),
+            name: Some(name.into()),
+        };
+        let request = Request {
+            headers: Headers::new()
+                .with("From", "<sip:assent>;tag=a")
+                .with("To", "<sip:bob>")
+                .with("Call-ID", format!("named-{n}"))
+                .with("CSeq", "1 INVITE")
+                .with("Contact", "<sip:x>"),
+            method: Method::Invite,
+            ..request_to(hop)
+        };
+        edge.sip.request_any(ClientTxn(n), request, vec![target], Duration::ZERO);
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = TlsAcceptor::from(Arc::clone(&config)).accept(stream).await;
+        if good {
+            let mut server = Phone::over(stream.unwrap(), Transport::Tls, hop.addr);
+            let invite = server.hear().await;
+            assert!(
+                invite.0.starts_with("INVITE sip:bob@pbx.example;transport=tls "),
+                "{invite:?}"
+            );
+            server.say(&invite.answer("486 Busy Here", "")).await;
+            match edge.event().await {
+                SipEvent::Response { response, .. } => assert_eq!(response.status, 486),
+                other => panic!("{other:?}"),
+            }
+            // The third must not take this connection, which is somebody else's.
+            held.push(server);
+        } else {
+            match edge.event().await {
+                SipEvent::PassedBy { why, .. } => assert_eq!(why, Failing::Unreachable),
+                other => panic!("{other:?}"),
+            }
+            assert!(matches!(edge.event().await, SipEvent::Unanswered { .. }));
+        }
     }
 }
 

@@ -211,3 +211,40 @@ fn refuse_in_vain(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn next_hops(toml: &str) -> Result<NextHops, String> {
+        let text = format!("[[route]]\nnext_hop = {toml}\n");
+        let (config, _) = parse(&text, "t").map_err(|problems| problems.to_string())?;
+        match config.routes.into_iter().next().map(|route| route.mode) {
+            Some(Mode::Inline { next_hops }) => Ok(next_hops),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn a_route_has_one_next_hop_or_several_in_order_or_by_weight() {
+        let one = next_hops("\"sip:a\"").unwrap();
+        assert_eq!((one.to_string().as_str(), one.order), ("sip:a", Order::AsWritten));
+        let two = next_hops("[\"sip:b\", \"sips:a:5071\"]").unwrap();
+        assert_eq!((two.to_string().as_str(), two.order), ("sip:b, sips:a:5071", Order::AsWritten));
+        let weighed = next_hops("{ \"sip:a\" = 3, \"sip:b\" = 0 }").unwrap();
+        assert_eq!(weighed.order, Order::ByWeight(vec![3, 0]));
+        for bad in [
+            "[\"sip:a\", \"nowhere\"]",
+            "{ \"sip:a\" = -1 }",
+            "{ \"sip:a\" = \"1\" }",
+            "{ \"nowhere\" = 1 }",
+            "{}",
+            "7",
+        ] {
+            assert!(next_hops(bad).is_err(), "{bad}");
+        }
+        let many = vec!["\"sip:a\""; NEXT_HOPS + 1].join(", ");
+        assert!(next_hops(&format!("[{many}]")).is_err());
+    }
+}
