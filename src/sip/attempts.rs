@@ -27,9 +27,9 @@ impl Core {
     pub(super) fn attempt(&mut self, txn: ClientTxn, mut plan: Box<Plan>) -> Result<(), NotSent> {
         loop {
             if let Some(target) = plan.target()
-                && let Some(name) = &target.name
+                && target.hop.transport == Transport::Tls
             {
-                self.links.certify(target.hop.addr, name);
+                self.links.certify(target.hop.addr, target.name.clone());
             }
             let request = plan.request();
             let (built, hop) = self.sized(&request, &mut plan)?;
@@ -57,7 +57,11 @@ impl Core {
 
     fn launch(&mut self, built: sipx_sip::Request, client: Client, plan: Box<Plan>) {
         let patience = plan.has_more().then_some(plan.patience);
-        let errand = Errand::Planned(plan);
+        // Where there is no other way, nothing is kept for one.
+        let errand = match plan.target().is_none() && plan.size != Size::Switched {
+            true => Errand::Single,
+            false => Errand::Planned(plan),
+        };
         let Some(serial) = self.start(built, Client { errand, ..client }) else { return };
         if let Some(patience) = patience
             && self.table.key(serial).is_some()
@@ -145,6 +149,10 @@ impl Core {
         let plan = match &mut client.errand {
             Errand::Single => return Some(answer),
             Errand::Planned(plan) => plan,
+            Errand::Settled(reached) => {
+                answer.reached = Some((**reached).clone());
+                return Some(answer);
+            }
             Errand::Abandoned(request) => {
                 let request = request.clone();
                 self.answered_too_late(serial, &request, &answer);
@@ -174,6 +182,15 @@ impl Core {
                 }
             }
             _ => {}
+        }
+        if answer.status >= 200
+            && let Some(client) = self.table.client(serial)
+        {
+            // The transaction lives on for half a minute, and its request is not needed for that.
+            client.errand = match answer.reached.clone() {
+                Some(reached) => Errand::Settled(Box::new(reached)),
+                None => Errand::Single,
+            };
         }
         Some(answer)
     }

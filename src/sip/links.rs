@@ -49,8 +49,9 @@ pub(super) struct Links {
     by_hop: HashMap<Hop, ConnectionId>,
     /// The connection by which the one who listens there wants to be reached (RFC 5923).
     aliases: HashMap<Hop, ConnectionId>,
-    /// The names that next hops show certificates for, the one used last at the end.
-    certified: VecDeque<(SocketAddr, Arc<str>)>,
+    /// The names that next hops show certificates for, or `None` for their addresses; the one used
+    /// last at the end.
+    certified: VecDeque<(SocketAddr, Option<Arc<str>>)>,
     opened: usize,
     ids: Arc<ConnectionIds>,
     names: Arc<Names>,
@@ -117,9 +118,9 @@ impl Links {
     }
 
     /// Remembers for which name the one at this address shows a certificate.
-    pub(super) fn certify(&mut self, addr: SocketAddr, name: &Arc<str>) {
+    pub(super) fn certify(&mut self, addr: SocketAddr, name: Option<Arc<str>>) {
         self.certified.retain(|(known, _)| *known != addr);
-        self.certified.push_back((addr, Arc::clone(name)));
+        self.certified.push_back((addr, name));
         if self.certified.len() > CERTIFIED {
             self.certified.pop_front();
         }
@@ -153,8 +154,10 @@ impl Links {
 
     /// The name that the one at this address has to show a certificate for.
     fn name_of(&self, addr: SocketAddr) -> Option<Arc<str>> {
-        let known = self.certified.iter().find(|(known, _)| *known == addr);
-        known.map(|(_, name)| Arc::clone(name))
+        let exact = self.certified.iter().find(|(known, _)| *known == addr);
+        // Another port of the same machine, as its Contact may name.
+        let beside = || self.certified.iter().rfind(|(known, _)| known.ip() == addr.ip());
+        exact.or_else(beside).and_then(|(_, name)| name.clone())
     }
 
     /// An open connection to this hop, whose other end is known to be who it has to be.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sipx_sip::TransactionKey;
 
-use crate::call::message::{ClientTxn, Headers, Request};
+use crate::call::message::{ClientTxn, Headers, Reached, Request};
 use crate::sip::arrival::Channel;
 use crate::sip::plan::Plan;
 
@@ -67,6 +67,8 @@ pub(super) enum Errand {
     Single,
     /// There are other ways.
     Planned(Box<Plan>),
+    /// It went here, and has its final answer, which may come again.
+    Settled(Box<Reached>),
     /// It has gone another way already. Should this one be answered after all, it is ended with
     /// what it said.
     Abandoned(Box<Request>),

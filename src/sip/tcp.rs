@@ -20,6 +20,9 @@ use crate::sip::tls::{Handshakes, Shown};
 /// How long an accepting task rests where the system has no room for another connection.
 const REST: Duration = Duration::from_millis(200);
 
+/// How long it rests after any other error, so that one that stays does not take the processor.
+const BREATH: Duration = Duration::from_millis(5);
+
 /// Opens a listening socket.
 pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -70,6 +73,7 @@ pub(super) async fn accept(listener: TcpListener, transport: Transport, receptio
             // A peer that changed its mind before it was accepted.
             Err(error) => {
                 tracing::debug!(%error, "a SIP connection was gone before it was taken");
+                sleep(BREATH).await;
                 continue;
             }
         };
