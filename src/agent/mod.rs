@@ -35,6 +35,9 @@ mod targets;
 mod tell;
 mod transfer;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use command::reads as order_reads;
+
 pub use bus::BusError;
 pub use fault::Fault;
 pub use recovery::RecoveryError;
