@@ -98,6 +98,10 @@ impl Dialog {
             dialog.remote_target.clone_from(contact);
         }
         dialog.route_set = answer.record_route.iter().rev().cloned().collect();
+        if let Some(reached) = &answer.reached {
+            dialog.hop = reached.hop;
+            dialog.contact.clone_from(&reached.contact);
+        }
         Some(dialog)
     }
 

@@ -23,6 +23,8 @@ pub struct BaresipConfig {
     pub codecs: Vec<String>,
     /// Whether it answers by itself.
     pub answers: Answers,
+    /// TLS: its certificate with its key in one file, and the authority that it believes.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// How it protects its media.
     pub protects: Protects,
 }
@@ -65,6 +67,7 @@ impl BaresipConfig {
             codecs: vec!["pcmu".to_owned()],
             answers: Answers::AtOnce,
             protects: Protects::No,
+            tls: None,
         }
     }
 
@@ -88,6 +91,12 @@ impl BaresipConfig {
         self
     }
 
+    /// Over TLS alone, with SIP's port one above the one that it has for UDP.
+    pub fn tls(mut self, identity: &Path, authority: &Path) -> Self {
+        self.tls = Some((identity.to_owned(), authority.to_owned()));
+        self
+    }
+
     pub fn start(self) -> Baresip {
         Baresip::start(&self)
     }
@@ -99,6 +108,7 @@ pub struct Baresip {
     folder: tempfile::TempDir,
     user: String,
     port: u16,
+    secure: bool,
     control: TcpStream,
     received: Vec<u8>,
     events: VecDeque<Value>,
@@ -130,13 +140,23 @@ impl Baresip {
             user = config.user,
             modules = module_path().display(),
         );
+        let text = match &config.tls {
+            None => text,
+            Some((identity, authority)) => format!(
+                "{}sip_certificate {}\nsip_cafile {}\nsip_verify_server yes\n",
+                text.replace("sip_trans_def udp", "sip_trans_def tls"),
+                identity.display(),
+                authority.display(),
+            ),
+        };
         std::fs::write(folder.path().join("config"), text).expect("a configuration");
+        let transport = if config.tls.is_some() { ";transport=tls" } else { "" };
         let mode = match config.answers {
             Answers::AtOnce => "auto",
             Answers::WhenTold => "manual",
         };
         let account = format!(
-            "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs={}{}\n",
+            "<sip:{}@127.0.0.1:{port}{transport}>;regint=0;answermode={mode};audio_codecs={}{}\n",
             config.user,
             config.codecs.iter().map(|name| codec(name)).collect::<Vec<_>>().join(","),
             match config.protects {
@@ -164,6 +184,7 @@ impl Baresip {
             user: config.user.clone(),
             folder,
             port,
+            secure: config.tls.is_some(),
             control,
             received: Vec::new(),
             events: VecDeque::new(),
@@ -174,12 +195,13 @@ impl Baresip {
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::from(([127, 0, 0, 1], self.port + u16::from(self.secure)))
     }
 
     /// Its address of record.
     pub fn uri(&self) -> String {
-        format!("sip:{}@{}", self.user, self.addr())
+        let transport = if self.secure { ";transport=tls" } else { "" };
+        format!("sip:{}@{}{transport}", self.user, self.addr())
     }
 
     /// Calls somebody.

@@ -179,10 +179,14 @@ impl Scenario {
     pub fn answers_with(self, status: u16, headers: &str, body: &str) -> Self {
         let retrans = if status >= 200 { "retrans=\"500\"" } else { "" };
         let tag = if status == 100 { "" } else { CALLEE_TAG };
+        // A redirection names others.
+        let contact = match headers.contains("Contact:") {
+            true => String::new(),
+            false => format!("{}\n", self.contact),
+        };
         let head = format!(
             "SIP/2.0 {status} Whatever\nVia:[$via]\n[last_From:]\nTo:[$to]{tag}\n\
-             [last_Call-ID:]\nCSeq: 1 INVITE\n[last_Record-Route:]\n{contact}\n{headers}",
-            contact = self.contact,
+             [last_Call-ID:]\nCSeq: 1 INVITE\n[last_Record-Route:]\n{contact}{headers}",
         );
         self.message(retrans, &head, body)
     }

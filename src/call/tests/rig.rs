@@ -375,6 +375,7 @@ pub(super) fn answered(status: u16, body: &'static str) -> Answered {
         record_route: Vec::new(),
         headers: Headers::new(),
         body: Bytes::from_static(body.as_bytes()),
+        reached: None,
     }
 }
 
