@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::audio::Profile;
 use super::crypto::{self, Crypto};
-use crate::rtp::{MasterKey, Security, SrtpKeys, Suite};
+use super::dtls::{self, Identified};
+use crate::rtp::{DtlsPeer, MasterKey, Security, SrtpKeys, Suite};
 
 /// Whether a leg's packets are protected: `media.srtp` of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Keying {
     wanted: SrtpUse,
     secret: Zeroizing<[u8; Keying::SECRET]>,
     generation: u32,
+    /// The SHA-256 of the certificate that we show in a DTLS handshake.
+    certificate: Option<[u8; 32]>,
     agreed: Option<Agreed>,
 }
 
@@ -49,6 +52,7 @@ struct Agreed {
 pub(super) enum Proposed {
     Plain,
     Sdes(Crypto),
+    Dtls(Identified),
 }
 
 impl Keying {
@@ -58,7 +62,13 @@ impl Keying {
     /// For a leg with this secret.
     #[must_use]
     pub fn new(wanted: SrtpUse, secret: Zeroizing<[u8; Keying::SECRET]>) -> Self {
-        Self { wanted, secret, generation: 0, agreed: None }
+        Self { wanted, secret, generation: 0, certificate: None, agreed: None }
+    }
+
+    /// With a certificate of ours for DTLS-SRTP, which is answered then: its SHA-256.
+    #[must_use]
+    pub fn with_certificate(self, fingerprint: [u8; 32]) -> Self {
+        Self { certificate: Some(fingerprint), ..self }
     }
 
     /// For a leg that never uses SRTP.
@@ -86,7 +96,7 @@ impl Keying {
     pub(super) fn offered(&self) -> Vec<Crypto> {
         match (&self.agreed, self.wanted) {
             (None, SrtpUse::Off) => Vec::new(),
-            (Some(Agreed { security: Security::Plain, .. }), _) => Vec::new(),
+            (Some(Agreed { security: Security::Plain | Security::Dtls(_), .. }), _) => Vec::new(),
             (Some(Agreed { security: Security::Srtp(keys), .. }), _) => {
                 vec![Crypto {
                     tag: 1,
@@ -109,8 +119,14 @@ impl Keying {
     /// the same key again goes on as before; a new key of the peer gets a new one of ours, so that
     /// both directions start over together. `None` when there is no key to be had.
     pub(super) fn answer(&mut self, proposed: &Proposed) -> Option<(String, Security)> {
-        let Proposed::Sdes(crypto) = proposed else {
-            return Some((String::new(), Security::Plain));
+        let crypto = match proposed {
+            Proposed::Plain => return Some((String::new(), Security::Plain)),
+            Proposed::Dtls(identified) => {
+                let peer = identified.peer(self.dtls());
+                let lines = dtls::lines(self.certificate.as_ref()?, peer.role);
+                return Some((lines, Security::Dtls(peer)));
+            }
+            Proposed::Sdes(crypto) => crypto,
         };
         let before = match &self.agreed {
             Some(Agreed { security: Security::Srtp(keys), .. }) => Some(keys),
@@ -125,6 +141,19 @@ impl Keying {
             }
         };
         Some((crypto.answer_line(&keys.send), Security::Srtp(Box::new(keys))))
+    }
+
+    /// The association by DTLS that is in use.
+    pub(super) fn dtls(&self) -> Option<DtlsPeer> {
+        match &self.agreed {
+            Some(Agreed { security: Security::Dtls(peer), .. }) => Some(*peer),
+            _ => None,
+        }
+    }
+
+    /// What our offer says of that association.
+    pub(super) fn dtls_lines(&self) -> Option<String> {
+        Some(dtls::lines(self.certificate.as_ref()?, self.dtls()?.role))
     }
 
     /// What holds from now on.
@@ -168,12 +197,12 @@ impl Proposed {
                 let plain = (wanted != SrtpUse::Require).then_some(Proposed::Plain);
                 first().map(Proposed::Sdes).or(plain)
             }
-            Profile::Dtls | Profile::Other => None,
+            Profile::DtlsSavp | Profile::DtlsSavpf | Profile::Other => None,
         }
     }
 
     pub(super) fn is_srtp(&self) -> bool {
-        matches!(self, Proposed::Sdes(_))
+        !matches!(self, Proposed::Plain)
     }
 }
 
@@ -182,6 +211,7 @@ impl fmt::Debug for Proposed {
         match self {
             Proposed::Plain => f.write_str("Plain"),
             Proposed::Sdes(crypto) => write!(f, "Sdes({})", crypto.name),
+            Proposed::Dtls(identified) => identified.fmt(f),
         }
     }
 }
