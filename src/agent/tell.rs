@@ -217,6 +217,7 @@ fn end_cause(cause: Cause) -> EndCause {
         Cause::NoAck | Cause::Dead => EndCause::Dead,
         Cause::Unavailable => EndCause::Unavailable,
         Cause::MediaLost => EndCause::Failed,
-        Cause::Agent => EndCause::Drained,
+        // A transfer ends a leg; the call is over only with its last one.
+        Cause::Agent | Cause::Transferred => EndCause::Drained,
     }
 }

@@ -5,6 +5,7 @@ mod asking;
 mod callee;
 mod caller;
 mod delayed_offer;
+mod departing;
 pub mod dialog;
 mod fact;
 mod identity;
@@ -17,9 +18,15 @@ pub mod negotiate;
 mod offering;
 pub mod order;
 pub mod passing;
+mod referring;
 mod relaying;
 mod renegotiating;
+pub mod replaces;
+mod replacing;
 pub mod setup;
 #[cfg(test)]
 mod tests;
 pub mod timer;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use identity::asserted;

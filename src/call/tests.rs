@@ -7,6 +7,7 @@ mod orders;
 mod passing;
 mod protecting;
 mod rig;
+mod transfers;
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use crate::call::message::{ALLOW, Hop, Incoming};
 use crate::sip::decode;
 use crate::sip::text::contains;
 
-/// The option tags that we support. None yet: every `Require` is refused.
-pub(super) const SUPPORTED: &[&str] = &[];
+/// The option tags that we support.
+pub(super) const SUPPORTED: &[&str] = &["replaces"];
 
 /// The bodies that we read.
 pub(super) const ACCEPT: &str = "application/sdp, multipart/mixed";
