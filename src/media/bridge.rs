@@ -430,6 +430,10 @@ fn send_frames(
         return true;
     };
     let (codec, payload_type) = (media.codec, media.payload_type.send);
+    if stream.is_shaking_hands() {
+        // What is said before the keys are there is heard by nobody.
+        return playback.wait(turn.now);
+    }
     let clip = Arc::clone(playback.clip());
     let frames = match turn.prompts.frames(&clip, codec) {
         Readiness::Ready(frames) => frames,

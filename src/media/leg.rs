@@ -413,6 +413,11 @@ impl LegStream {
         again
     }
 
+    /// Whether a handshake is still to give the keys.
+    pub(super) fn is_shaking_hands(&self) -> bool {
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.guard.waits_for_keys())
+    }
+
     /// Takes note of what the peer reports.
     pub(super) fn receive_report(
         &mut self,

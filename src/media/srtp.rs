@@ -119,6 +119,11 @@ impl Guard {
         matches!(self, Guard::Plain)
     }
 
+    /// Whether a handshake is under way.
+    pub(super) fn waits_for_keys(&self) -> bool {
+        matches!(self, Guard::Dtls(association) if association.srtp.is_none())
+    }
+
     /// Gives a datagram to the handshake, if it is one of it (RFC 5764, 5.1.2).
     pub(super) fn shake(&mut self, datagram: &[u8], now: Instant) -> Shaken {
         match (self, datagram) {
