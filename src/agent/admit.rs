@@ -327,7 +327,13 @@ impl Core {
         let wanted = self.config.media.srtp;
         let mut secret = Zeroizing::new([0; Keying::SECRET]);
         match (getrandom::fill(secret.as_mut_slice()), wanted) {
-            (Ok(()), wanted) => Some(Keying::new(wanted, secret)),
+            (Ok(()), wanted) => {
+                let keying = Keying::new(wanted, secret);
+                Some(match self.media.fingerprint() {
+                    Some(fingerprint) => keying.with_certificate(fingerprint),
+                    None => keying,
+                })
+            }
             (Err(_), SrtpUse::Off | SrtpUse::Offer) => Some(Keying::off()),
             (Err(error), SrtpUse::Require) => {
                 tracing::error!(%error, "no random bytes for the keys of SRTP, which is required");

@@ -40,6 +40,8 @@ pub enum Protects {
     Always,
     /// `RTP/SAVPF` or nothing.
     AlwaysWithFeedback,
+    /// By a DTLS handshake, or nothing.
+    ByHandshake,
 }
 
 /// What a baresip says.
@@ -134,7 +136,7 @@ impl Baresip {
              audio_source {source}\naudio_player aubridge,{user}\n\
              ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
              module_path {modules}\nmodule opus.so\nmodule g722.so\nmodule g711.so\n\
-             module sndfile.so\nmodule srtp.so\nmodule aubridge.so\nmodule aufile.so\nmodule ausine.so\n\
+             module sndfile.so\nmodule srtp.so\nmodule dtls_srtp.so\nmodule aubridge.so\nmodule aufile.so\nmodule ausine.so\n\
              module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n\
              module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {path}\n",
             user = config.user,
@@ -164,6 +166,7 @@ impl Baresip {
                 Protects::IfItCan => ";mediaenc=srtp",
                 Protects::Always => ";mediaenc=srtp-mand",
                 Protects::AlwaysWithFeedback => ";mediaenc=srtp-mandf",
+                Protects::ByHandshake => ";mediaenc=dtls_srtp",
             },
         );
         std::fs::write(folder.path().join("accounts"), account).expect("an account");
