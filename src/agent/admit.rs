@@ -7,6 +7,7 @@ use crate::agent::next_hop;
 use crate::agent::tell::{Known, Party};
 use crate::call::machine::Call;
 use crate::call::message::{Headers, Hop, Incoming, Response, ServerTxn};
+use crate::call::session_timer;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::clock;
 use crate::config::{self, Host, Mode, NextHop, Offered, Route};
@@ -41,6 +42,9 @@ impl Core {
             tracing::info!("a call is turned away: no [[route]] matches it");
             return self.sip.respond(txn, Response::new(404, Some(tag())));
         };
+        if let Err(too_short) = session_timer::check(self.config.sip.timers, &request.headers) {
+            return self.sip.respond(txn, too_short.response(Some(tag())));
+        }
         let (number, next_hop) = (route.number, next_hop_of(&route).cloned());
         match next_hop.as_ref().map(|hop| &hop.host) {
             None => self.admit(txn, request, &route, None),
@@ -221,6 +225,7 @@ impl Core {
             caller_party,
             codecs: Codec::ALL.to_vec(),
             info_keys,
+            timers: self.config.sip.timers,
             first_txn,
             recorder,
         };

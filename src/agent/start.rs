@@ -20,6 +20,7 @@ use crate::agent::ready::{Ready, ReadyFile};
 use crate::agent::scribe::{Scribe, Told};
 use crate::agent::{bus, chain, next_hop, recovery};
 use crate::bus::Bus;
+use crate::call::session_timer;
 use crate::catalog::{self, Catalog};
 use crate::clock;
 use crate::config::{Config, Host, Mode};
@@ -266,6 +267,11 @@ impl Agent {
         helpers.push(tokio::spawn(chain::publish_from_time_to_time(catalog.clone())));
 
         let listeners: Vec<String> = sip.listeners().iter().map(ToString::to_string).collect();
+        if config.sip.timers.least < session_timer::LEAST {
+            tracing::warn!(
+                "sip.min_se is below the 90s of RFC 4028: write min_se = \"90s\" outside of tests"
+            );
+        }
         tracing::info!(
             node = %config.node,
             sip = listeners.join(" "),

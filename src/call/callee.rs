@@ -6,13 +6,17 @@ use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{Answered, ClientTxn, Method, Response, Unanswered};
+use crate::call::message::{Answered, ClientTxn, Method, Request, Response, Unanswered};
 use crate::call::negotiate::{self, Session};
 use crate::call::passing;
+use crate::call::session_timer::{self, Raised, SessionTimer};
 use crate::call::timer::PATIENCE;
 use crate::ids::Leg;
 use crate::rtp::Codec;
 use crate::time::Moment;
+
+/// The INVITE is under way once more.
+struct Again;
 
 impl Call {
     /// Sends the INVITE to the next hop.
@@ -48,15 +52,8 @@ impl Call {
             hop: inline.hop,
         });
         let session = negotiate::offer(&inline.callee, &codecs, self.id);
-        let mut request = dialog.request(Method::Invite);
-        request.headers = forwarded(&request.headers, invite.max_forwards.saturating_sub(1));
-        for (name, value) in passing::passed_on(&invite.headers).iter() {
-            request.headers.push(name, value.clone());
-        }
-        request.headers.push(passing::CALL_HEADER, self.id.to_string());
-        request.headers.push("Allow", super::caller::ALLOW);
-        request.headers.push("Content-Type", "application/sdp");
-        request.body = session.description();
+        let raised = Raised::default();
+        let request = self.invite_to_callee(&mut dialog, &session, raised);
         let give_up = at.instant + inline.ring_for;
         let txn = self.next_txn();
         out.push(Output::Send { txn, request });
@@ -70,7 +67,42 @@ impl Call {
             session,
             give_up,
             progress: Progress::Nothing,
+            raised,
         }));
+    }
+
+    /// The INVITE to the next hop, with the dialog's next `CSeq`.
+    fn invite_to_callee(&self, dialog: &mut Dialog, session: &Session, raised: Raised) -> Request {
+        let mut request = dialog.request(Method::Invite);
+        let hops = self.invite.max_forwards.saturating_sub(1);
+        request.headers = forwarded(&request.headers, hops);
+        for (name, value) in passing::passed_on(&self.invite.headers).iter() {
+            request.headers.push(name, value.clone());
+        }
+        request.headers.push(passing::CALL_HEADER, self.id.to_string());
+        request.headers.push("Allow", super::caller::ALLOW);
+        request.headers.push("Supported", "timer");
+        session_timer::propose(self.timers, raised.least, &mut request.headers);
+        request.headers.push("Content-Type", "application/sdp");
+        request.body = session.description();
+        request
+    }
+
+    /// The callee's side wants fewer refreshes: the INVITE goes out again with its interval (RFC
+    /// 4028, 7.3). `None` where that is of no use.
+    fn dial_again(
+        &mut self,
+        mut calling: Calling,
+        refusal: &Answered,
+        out: &mut Vec<Output>,
+    ) -> Option<Again> {
+        let raised = calling.raised.by(&refusal.headers)?;
+        calling.raised = raised;
+        calling.txn = self.next_txn();
+        let request = self.invite_to_callee(&mut calling.dialog, &calling.session, raised);
+        out.push(Output::Send { txn: calling.txn, request });
+        self.callee = CalleeLeg::Calling(Box::new(calling));
+        Some(Again)
     }
 
     pub(super) fn on_response(
@@ -91,6 +123,9 @@ impl Call {
         }
         if let Some(leg) = self.offered_on(txn) {
             return self.on_offer_answer(at, leg, response, out);
+        }
+        if let Some(leg) = self.updated_on(txn) {
+            return self.on_update_answer(at, leg, response, out);
         }
         self.identities.note(Leg::Callee, asserted(&response.headers));
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
@@ -123,6 +158,9 @@ impl Call {
         }
         if let Some(leg) = self.offered_on(txn) {
             return self.offer_unanswered(at, leg, out);
+        }
+        if self.updated_on(txn).is_some() {
+            return self.refresh_unanswered(at, out);
         }
         match &self.callee {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
@@ -167,6 +205,9 @@ impl Call {
             }
             200..=299 => self.on_answer(at, calling, response, out),
             status => {
+                if status == 422 && self.dial_again(calling, response, out).is_some() {
+                    return;
+                }
                 self.callee = CalleeLeg::Gone;
                 let passed = passed_back(status);
                 self.callee_failed(at, passed, Cause::Rejected(passed), out);
@@ -202,6 +243,12 @@ impl Call {
             invite: Some(calling.txn),
             offering: Offering::None,
             indicated: Indicated::to(&response.headers),
+            timer: SessionTimer::answered_by(
+                self.timers,
+                calling.raised,
+                &response.headers,
+                at.instant,
+            ),
         }));
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         if self.is_undecided() {

@@ -7,8 +7,9 @@ use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
 use crate::call::leg::{CalleeLeg, CallerLeg, Established, Indicated, Offering, Overtaken};
 use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{Incoming, Method, Response, ServerTxn, reason_phrase};
+use crate::call::message::{Incoming, Method, Response, ServerTxn};
 use crate::call::negotiate::{self, Session};
+use crate::call::session_timer::{self, SessionTimer};
 use crate::call::setup::InfoKeys;
 use crate::call::timer::{Backoff, Due};
 use crate::consent::machine::Input;
@@ -42,7 +43,12 @@ impl Call {
         let CallerLeg::Invited(invited) = &self.caller else { return };
         let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
         let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
-        let response = with_record_route(response, &self.invite);
+        let mut response = with_record_route(response, &self.invite);
+        // One that is too short was refused before there was a call.
+        let granted = session_timer::grant(self.timers, &self.invite.headers).unwrap_or_default();
+        granted.write(&mut response.headers);
+        let invite = &self.invite.headers;
+        let timer = SessionTimer::granted_to(self.timers, invite, granted, at.instant);
         let unacknowledged = Unacknowledged {
             txn: invited.txn,
             response: response.clone(),
@@ -64,6 +70,7 @@ impl Call {
             invite: None,
             offering: Offering::None,
             indicated,
+            timer,
         }));
     }
 
@@ -224,10 +231,17 @@ impl Call {
             out.push(Output::Respond { txn, response });
             return;
         }
+        let granted = match established.timer.consider(&request.headers) {
+            Ok(granted) => granted,
+            Err(too_short) => {
+                out.push(Output::Respond { txn, response: too_short.response(None) });
+                return;
+            }
+        };
         let session = if !request.body.is_empty() {
             negotiate::answer_again(&established.session, &request.body, told)
         } else if invite {
-            return self.offer_on_request(at, leg, txn, request, out);
+            return self.offer_on_request(at, leg, txn, request, granted, out);
         } else {
             Ok(established.session.clone())
         };
@@ -243,11 +257,13 @@ impl Call {
         if let Some(told) = told.filter(|_| !request.body.is_empty()) {
             established.indicated = Indicated::State(told);
         }
-        let response = if invite || !request.body.is_empty() {
+        let mut response = if invite || !request.body.is_empty() {
             described(200, None, &established.dialog, &session)
         } else {
             contacting(Response::new(200, None), &established.dialog)
         };
+        granted.write(&mut response.headers);
+        established.timer.grant(granted, at.instant);
         if invite {
             established.unacknowledged = Some(Unacknowledged {
                 txn,
@@ -319,8 +335,7 @@ impl Call {
     ) -> Leaving {
         let txn = self.next_txn();
         let mut request = dialog.request(Method::Bye);
-        if let Some(status) = cause.status() {
-            let text = reason_phrase(status);
+        if let Some((status, text)) = cause.reason() {
             let reason = format!("SIP;cause={status};text=\"{text}\"");
             request.headers.push("Reason", reason);
         }

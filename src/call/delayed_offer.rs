@@ -9,6 +9,7 @@ use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
 use crate::call::message::{Incoming, ServerTxn};
 use crate::call::negotiate::{self, Session};
+use crate::call::session_timer::Granted;
 use crate::call::timer::Backoff;
 use crate::consent::machine::Input;
 use crate::ids::Leg;
@@ -41,6 +42,7 @@ impl Call {
         leg: Leg,
         txn: ServerTxn,
         request: &Incoming,
+        granted: Granted,
         out: &mut Vec<Output>,
     ) {
         let Some(codec) = self.media(leg).map(|media| media.codec) else { return };
@@ -48,7 +50,9 @@ impl Call {
         let Some(established) = self.established(leg) else { return };
         let offered = negotiate::offer_again(&established.session, codec, told);
         established.dialog.refresh_target(request.contact.as_ref());
-        let response = described(200, None, &established.dialog, &offered);
+        let mut response = described(200, None, &established.dialog, &offered);
+        granted.write(&mut response.headers);
+        established.timer.grant(granted, at.instant);
         established.unacknowledged = Some(Unacknowledged {
             txn,
             response: response.clone(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
 use crate::call::message::{ClientTxn, Headers, ServerTxn};
 use crate::call::negotiate::Session;
+use crate::call::session_timer::{Raised, SessionTimer};
 use crate::call::timer::PATIENCE;
 use crate::rtp::Codec;
 use crate::sdp::RecordState;
@@ -56,6 +57,8 @@ pub(super) struct Calling {
     pub(super) give_up: Instant,
     /// Early media or ringing: what the caller hears.
     pub(super) progress: Progress,
+    /// What its 422s have said.
+    pub(super) raised: Raised,
 }
 
 /// What the callee's side has told so far.
@@ -78,6 +81,7 @@ pub(super) struct Established {
     pub(super) offering: Offering,
     /// What the peer was told of recording.
     pub(super) indicated: Indicated,
+    pub(super) timer: SessionTimer,
 }
 
 /// What a peer was told of recording (RFC 7866, 6.1.2).
@@ -115,6 +119,8 @@ pub(super) enum Aim {
     Codec(Codec),
     /// To tell what becomes of the stream. The call goes on whatever the peer says to it.
     Indication,
+    /// To keep the session alive (RFC 4028). Nothing changes.
+    Refresh,
 }
 
 /// An offer of ours within an established dialog: a re-INVITE.
@@ -194,6 +200,6 @@ impl Established {
             Offering::Wanted { not_before, .. } => *not_before,
             _ => None,
         };
-        again.into_iter().chain(offer).min()
+        [again, offer, self.timer.deadline()].into_iter().flatten().min()
     }
 }

@@ -13,6 +13,7 @@ use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
     Answered, ClientTxn, Incoming, Request, Response, ServerTxn, Unanswered,
 };
+use crate::call::session_timer::Terms;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, Input as Asked, Order, PartyFacts, Permission, Verdict};
@@ -197,6 +198,7 @@ pub struct Call {
     pub(super) side: Side,
     pub(super) codecs: Vec<Codec>,
     pub(super) info_keys: InfoKeys,
+    pub(super) timers: Terms,
     pub(super) recorder: Recorder,
     pub(super) permission: Permission,
     /// The recording that the first permission is for.
@@ -254,6 +256,7 @@ impl Call {
             side: setup.caller,
             codecs: setup.codecs,
             info_keys: setup.info_keys,
+            timers: setup.timers,
             recorder: setup.recorder,
             permission,
             first_recording: setup.recording,
@@ -395,6 +398,7 @@ impl Call {
     fn on_tick(&mut self, at: Moment, out: &mut Vec<Output>) {
         self.tick_caller(at, out);
         self.tick_callee(at, out);
+        self.tick_sessions(at, out);
         if let Some((until, cause)) = self.farewell
             && until <= at.instant
         {

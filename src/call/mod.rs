@@ -17,6 +17,8 @@ pub mod negotiate;
 mod offering;
 pub mod order;
 pub mod passing;
+mod refreshing;
+pub mod session_timer;
 pub mod setup;
 #[cfg(test)]
 mod tests;

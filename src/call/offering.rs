@@ -105,14 +105,18 @@ impl Call {
         let (Some(agreed), None) = (agreed, &established.unacknowledged) else { return };
         let codec = match aim {
             Aim::Codec(codec) => codec,
-            Aim::Indication => agreed,
+            Aim::Indication | Aim::Refresh => agreed,
         };
         if let Some(state) = record {
             established.indicated = Indicated::State(state);
         }
-        let session = negotiate::offer_again(&established.session, codec, record);
+        let session = match aim {
+            Aim::Refresh => negotiate::offer_same(&established.session, record),
+            _ => negotiate::offer_again(&established.session, codec, record),
+        };
         let mut request = established.dialog.request(Method::Invite);
         request.headers.push("Allow", ALLOW);
+        established.timer.write(&mut request.headers);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
         let session = Box::new(session);
@@ -130,8 +134,10 @@ impl Call {
     pub(super) fn offer_unanswered(&mut self, at: Moment, leg: Leg, out: &mut Vec<Output>) {
         let Some(established) = self.established(leg) else { return };
         let offering = std::mem::replace(&mut established.offering, Offering::None);
-        if matches!(offering, Offering::Sent { aim: Aim::Codec(_), .. }) {
-            self.end(at, Cause::NoCommonCodec, out);
+        match offering {
+            Offering::Sent { aim: Aim::Codec(_), .. } => self.end(at, Cause::NoCommonCodec, out),
+            Offering::Sent { aim: Aim::Refresh, .. } => self.end(at, Cause::Expired, out),
+            _ => {}
         }
     }
 
@@ -155,6 +161,8 @@ impl Call {
             established.offering = offering;
             return;
         };
+        self.note_refresh(at, leg, response, out);
+        let Some(established) = self.established(leg) else { return };
         match (response.status, aim) {
             (200..=299, _) => established.offering = Offering::Answered { txn },
             // Both sides offered at once: theirs goes first (RFC 3261, 14.1).
@@ -165,12 +173,12 @@ impl Call {
             }
             (_, Aim::Codec(_)) => return self.end(at, Cause::NoCommonCodec, out),
             // The session stays as it was (RFC 3261, 14.1), and the peer knows no more than before.
-            (_, Aim::Indication) => return,
+            (_, Aim::Indication | Aim::Refresh) => return,
         }
         let Ok(session) = negotiate::accept(&session, &response.body) else {
             match aim {
                 Aim::Codec(_) => self.end(at, Cause::NoCommonCodec, out),
-                Aim::Indication => {}
+                Aim::Indication | Aim::Refresh => {}
             }
             return;
         };

@@ -5,6 +5,7 @@ mod asking;
 mod indicating;
 mod orders;
 mod rig;
+mod session_timers;
 
 use std::time::Duration;
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::call::message::{Hop, Transport};
+use crate::call::session_timer::{LEAST, Terms};
 use crate::config::address::{self, Advertise, PortRange};
-use crate::config::document::Section;
+use crate::config::document::{Section, span_within};
 use crate::config::problem::Wrong;
 use crate::config::settings::{
     Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Srtp, Storage,
@@ -38,6 +39,7 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
     }
     let advertise = advertise(&mut section, &hops);
     let peers = section.field("peers").each(address::network);
+    let timers = timers(&mut section);
     let sip = Sip {
         listen: hops,
         advertise,
@@ -45,6 +47,7 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
             ["127.0.0.0/8", "::1/128"].iter().filter_map(|cidr| cidr.parse().ok()).collect()
         }),
         info_keys: section.field("info_keys").boolean(false),
+        timers,
         ring_within: section.field("ring_within").span(180 * SECOND, SECOND, HOUR),
         max_calls: usize::try_from(section.field("max_calls").integer(2000, 1..=100_000))
             .unwrap_or(usize::MAX),
@@ -63,6 +66,23 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
     }
     section.finish();
     sip
+}
+
+/// `session_expires` and `min_se`.
+fn timers(section: &mut Section<'_>) -> Terms {
+    let least = section.field("min_se").span(LEAST, SECOND, DAY);
+    let field = section.field("session_expires");
+    let expires = field.read(Some(1800 * SECOND), |text| match text {
+        "off" => Ok(None),
+        _ => span_within(text, SECOND, DAY).map(Some),
+    });
+    if expires.is_some_and(|expires| expires < least) {
+        field.report(Wrong::new(
+            "is shorter than sip.min_se",
+            "write a longer one, such as \"30m\", or \"off\"",
+        ));
+    }
+    Terms { expires, least }
 }
 
 fn advertise(section: &mut Section<'_>, listen: &[Hop]) -> Advertise {

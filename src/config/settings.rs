@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::call::message::Hop;
+use crate::call::session_timer::Terms;
 use crate::config::address::{Advertise, PortRange};
 use crate::network::Network;
 
@@ -26,6 +27,8 @@ pub struct Sip {
     pub info_keys: bool,
     /// How long the next hop may ring before the call is given back as not answered.
     pub ring_within: Duration,
+    /// What is asked of both legs, and agreed to, of session timers (RFC 4028).
+    pub timers: Terms,
     /// The most calls at one time; further ones get 503 with Retry-After.
     pub max_calls: usize,
 }

@@ -134,12 +134,15 @@ impl Scenario {
     }
 
     /// A request in the dialog: `BYE`, or `INVITE` with a body, or `INFO` with a type and a body.
-    pub fn requests(mut self, method: &str, content_type: &str, body: &str) -> Self {
+    pub fn requests(self, method: &str, content_type: &str, body: &str) -> Self {
+        let typed = format!("Content-Type: {content_type}\n");
+        self.requests_with(method, if content_type.is_empty() { "" } else { &typed }, body)
+    }
+
+    /// The same with further header lines.
+    pub fn requests_with(mut self, method: &str, headers: &str, body: &str) -> Self {
         self.cseq += 1;
-        let mut head = self.in_dialog(method, self.cseq);
-        if !content_type.is_empty() {
-            let _ = writeln!(head, "Content-Type: {content_type}");
-        }
+        let head = self.in_dialog(method, self.cseq) + headers;
         self.message("retrans=\"500\"", &head, body)
     }
 
@@ -182,13 +185,29 @@ impl Scenario {
 
     /// A response to the request that came last; in the dialog it belongs to.
     pub fn answers_request(self, status: u16, body: &str) -> Self {
+        self.answers_request_with(status, "", body)
+    }
+
+    /// The same with further header lines.
+    pub fn answers_request_with(self, status: u16, headers: &str, body: &str) -> Self {
         let contact = if body.is_empty() { String::new() } else { format!("{CONTACT}\n") };
         let head = format!(
             "SIP/2.0 {status} Whatever\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n\
-             [last_CSeq:]\n{contact}"
+             [last_CSeq:]\n{contact}{headers}"
         );
         let retrans = if body.is_empty() { "" } else { "retrans=\"500\"" };
         self.message(retrans, &head, body)
+    }
+
+    /// Answers UPDATEs with these header lines until the other side hangs up.
+    pub fn waits_for_refreshes_and_bye(self, headers: &str) -> Self {
+        let this = self.raw(
+            "<label id=\"refreshed\"/>\n<recv request=\"BYE\" optional=\"true\" next=\"over\"/>\n\
+             <recv request=\"UPDATE\"/>\n",
+        );
+        let this = this.answers_request_with(200, headers, "");
+        let this = this.raw("<nop next=\"refreshed\"/>\n<label id=\"over\"/>\n");
+        this.answers_request(200, "")
     }
 
     /// Rings, answers and takes the ACK.
