@@ -242,11 +242,11 @@ impl Core {
                     self.feed(call, Input::Ack { leg, request });
                 }
             }
-            SipEvent::Cancelled { txn, .. } => {
+            SipEvent::Cancelled { txn, headers } => {
                 if let Some(standing) = self.table.resolving.get_mut(&txn) {
                     *standing = Standing::Cancelled;
                 } else if let Some(call) = self.table.invites.get(&txn).copied() {
-                    self.feed(call, Input::Cancelled { txn });
+                    self.feed(call, Input::Cancelled { txn, headers });
                 }
             }
             SipEvent::Response { txn, response } => {
@@ -333,7 +333,7 @@ impl Core {
             match output {
                 Output::Respond { txn, response } => self.sip.respond(txn, response),
                 Output::Send { txn, request } => self.sip.request(txn, request),
-                Output::Cancel { txn } => self.sip.cancel(txn),
+                Output::Cancel { txn, headers } => self.sip.cancel(txn, headers),
                 Output::Ack(request) => self.sip.ack(request),
                 Output::Media(command) => self.media.command(id, command),
                 Output::CloseMedia => self.media.close(id),

@@ -6,13 +6,16 @@ use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{Answered, ClientTxn, Method, Request, Response, Unanswered};
+use crate::call::message::{
+    ALLOW, Answered, ClientTxn, Headers, Method, Request, Response, Unanswered,
+};
 use crate::call::negotiate::{self, Session};
 use crate::call::passing;
+use crate::call::relaying::Parting;
 use crate::call::session_timer::{self, Raised, SessionTimer};
 use crate::call::timer::PATIENCE;
 use crate::ids::Leg;
-use crate::rtp::Codec;
+use crate::rtp::{Codec, Direction};
 use crate::time::Moment;
 
 /// The INVITE is under way once more.
@@ -75,12 +78,10 @@ impl Call {
     fn invite_to_callee(&self, dialog: &mut Dialog, session: &Session, raised: Raised) -> Request {
         let mut request = dialog.request(Method::Invite);
         let hops = self.invite.max_forwards.saturating_sub(1);
-        request.headers = forwarded(&request.headers, hops);
-        for (name, value) in passing::passed_on(&self.invite.headers).iter() {
-            request.headers.push(name, value.clone());
-        }
+        request.headers = passing::forwarded(&request.headers, hops);
+        request.headers.extend(passing::passed_on(&self.invite.headers));
         request.headers.push(passing::CALL_HEADER, self.id.to_string());
-        request.headers.push("Allow", super::caller::ALLOW);
+        request.headers.push("Allow", ALLOW);
         request.headers.push("Supported", "timer");
         session_timer::propose(self.timers, raised.least, &mut request.headers);
         request.headers.push("Content-Type", "application/sdp");
@@ -121,6 +122,9 @@ impl Call {
         if self.on_overtaken(txn, response, out) {
             return;
         }
+        if self.on_relayed_answer(txn, response, out) {
+            return;
+        }
         if let Some(leg) = self.offered_on(txn) {
             return self.on_offer_answer(at, leg, response, out);
         }
@@ -156,6 +160,9 @@ impl Call {
         if self.overtaken.take_if(|overtaken| overtaken.txn == txn).is_some() {
             return;
         }
+        if self.relayed_unanswered(txn, why, out) {
+            return;
+        }
         if let Some(leg) = self.offered_on(txn) {
             return self.offer_unanswered(at, leg, out);
         }
@@ -164,11 +171,7 @@ impl Call {
         }
         match &self.callee {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
-                // RFC 3261, 8.1.3.1: a time-out reads as 408, a transport error as 503.
-                let status = match why {
-                    Unanswered::Timeout => 408,
-                    Unanswered::Transport => 503,
-                };
+                let status = why.status();
                 self.callee = CalleeLeg::Gone;
                 self.callee_failed(at, status, Cause::Unreachable(status), out);
             }
@@ -193,13 +196,13 @@ impl Call {
                 if let Some(session) = early {
                     calling.progress = Progress::EarlyMedia;
                     self.callee = CalleeLeg::Calling(Box::new(calling));
-                    self.early_media(response.status, &session, out);
+                    self.early_media(response, &session, out);
                 } else {
                     if calling.progress == Progress::Nothing {
                         calling.progress = Progress::Ringing;
                     }
                     self.callee = CalleeLeg::Calling(Box::new(calling));
-                    self.pass_progress(response.status, out);
+                    self.pass_progress(response.status, &response.headers, out);
                     self.comfort(out);
                 }
             }
@@ -209,6 +212,8 @@ impl Call {
                     return;
                 }
                 self.callee = CalleeLeg::Gone;
+                let headers = passing::passed_on(&response.headers);
+                self.parting = Some(Parting { headers, ..Parting::default() });
                 let passed = passed_back(status);
                 self.callee_failed(at, passed, Cause::Rejected(passed), out);
             }
@@ -249,16 +254,19 @@ impl Call {
                 &response.headers,
                 at.instant,
             ),
+            wish: media.direction,
+            told: Direction::SendRecv,
         }));
         out.push(Output::Media(MediaCommand::Connect { leg: Leg::Callee, media }));
         if self.is_undecided() {
             self.phase = Phase::Asking;
             if calling.progress == Progress::Nothing {
                 // A caller who waits for the callee's answer to the question hears it ring.
-                self.pass_progress(180, out);
+                self.pass_progress(180, &response.headers, out);
             }
         }
         self.prefer(at, Leg::Callee, &response.body, out);
+        self.connected = passing::passed_on(&response.headers);
         self.talk(at, out);
         if self.phase != Phase::Over {
             self.join(at, Leg::Callee, out);
@@ -274,14 +282,15 @@ impl Call {
     }
 
     /// The callee's side sends sound before it answers: the caller hears it.
-    fn early_media(&mut self, status: u16, session: &Session, out: &mut Vec<Output>) {
+    fn early_media(&mut self, progress: &Answered, session: &Session, out: &mut Vec<Output>) {
+        let Answered { status, headers, .. } = progress;
         let Some(media) = session.media().cloned() else { return };
         if let CallerLeg::Invited(invited) = &mut self.caller {
             if invited.early.is_none() {
                 let body = &self.invite.body;
                 let answer = negotiate::answer(body, &self.side, &[media.codec], self.id);
                 // A caller who left the offer to us gets it in a reliable answer alone.
-                let Ok(answer) = answer else { return self.pass_progress(status, out) };
+                let Ok(answer) = answer else { return self.pass_progress(*status, headers, out) };
                 if let Some(media) = answer.media().cloned() {
                     let leg = Leg::Caller;
                     out.push(Output::Media(MediaCommand::Connect { leg, media }));
@@ -292,8 +301,9 @@ impl Call {
                 let contact = self.side.contact.clone();
                 let dialog = Dialog::uas(&self.invite, &self.side.tag, contact);
                 let tag = Some(self.side.tag.clone());
-                let response = described(status, tag, &dialog, early);
-                let response = with_record_route(response, &self.invite);
+                let response = described(*status, tag, &dialog, early);
+                let mut response = with_record_route(response, &self.invite);
+                response.headers.extend(passing::passed_on(headers));
                 out.push(Output::Respond { txn: invited.txn, response });
             }
         }
@@ -311,11 +321,12 @@ impl Call {
     }
 
     /// 180 and its like reach a caller who has no answer yet.
-    fn pass_progress(&mut self, status: u16, out: &mut Vec<Output>) {
+    fn pass_progress(&mut self, status: u16, headers: &Headers, out: &mut Vec<Output>) {
         if let CallerLeg::Invited(invited) = &self.caller {
             let mut response = Response::new(status, Some(self.side.tag.clone()));
             response.headers.push("Contact", format!("<{}>", self.side.contact));
-            let response = with_record_route(response, &self.invite);
+            let mut response = with_record_route(response, &self.invite);
+            response.headers.extend(passing::passed_on(headers));
             out.push(Output::Respond { txn: invited.txn, response });
         }
     }
@@ -381,7 +392,8 @@ impl Call {
     pub(super) fn leave_callee(&mut self, at: Moment, cause: Cause, out: &mut Vec<Output>) {
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(mut calling) => {
-                out.push(Output::Cancel { txn: calling.txn });
+                let parting = self.parting_for(cause).cloned().unwrap_or_default();
+                out.push(Output::Cancel { txn: calling.txn, headers: parting.headers });
                 calling.give_up = at.instant + PATIENCE;
                 self.callee = CalleeLeg::Cancelling(calling);
             }
@@ -416,16 +428,4 @@ fn passed_back(status: u16) -> u16 {
         401 | 407 => 502,
         other => other,
     }
-}
-
-fn forwarded(headers: &super::message::Headers, hops: u8) -> super::message::Headers {
-    let mut changed = super::message::Headers::new();
-    for (name, value) in headers.iter() {
-        if name == "Max-Forwards" {
-            changed.push(name, hops.to_string());
-        } else {
-            changed.push(name, value.clone());
-        }
-    }
-    changed
 }

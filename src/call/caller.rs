@@ -7,17 +7,14 @@ use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
 use crate::call::leg::{CalleeLeg, CallerLeg, Established, Indicated, Offering, Overtaken};
 use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{Incoming, Method, Response, ServerTxn};
-use crate::call::negotiate::{self, Session};
+use crate::call::message::{ALLOW, Headers, Incoming, Method, Response, ServerTxn};
+use crate::call::negotiate::Session;
+use crate::call::relaying::Parting;
 use crate::call::session_timer::{self, SessionTimer};
-use crate::call::setup::InfoKeys;
 use crate::call::timer::{Backoff, Due};
-use crate::consent::machine::Input;
 use crate::ids::Leg;
+use crate::rtp::Direction;
 use crate::time::Moment;
-
-/// The methods that this agent understands in a dialog.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 
 impl Call {
     /// Answers the caller's INVITE with a 200 that negotiates one codec.
@@ -44,6 +41,7 @@ impl Call {
         let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
         let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
         let mut response = with_record_route(response, &self.invite);
+        response.headers.extend(std::mem::take(&mut self.connected));
         // One that is too short was refused before there was a call.
         let granted = session_timer::grant(self.timers, &self.invite.headers).unwrap_or_default();
         granted.write(&mut response.headers);
@@ -63,6 +61,7 @@ impl Call {
                 media: media.clone(),
             }));
         }
+        let wish = session.media().map_or(Direction::SendRecv, |media| media.direction);
         self.caller = CallerLeg::Established(Box::new(Established {
             dialog,
             session,
@@ -71,6 +70,8 @@ impl Call {
             offering: Offering::None,
             indicated,
             timer,
+            wish,
+            told: Direction::SendRecv,
         }));
     }
 
@@ -84,7 +85,10 @@ impl Call {
     ) {
         if let CallerLeg::Invited(invited) = &self.caller {
             let mut response = Response::new(status, Some(self.side.tag.clone()));
-            if status == 503 {
+            if let Some(parting) = self.parting_for(cause) {
+                response.headers.extend(parting.headers.clone());
+            }
+            if status == 503 && response.headers.first("Retry-After").is_none() {
                 response.headers.push("Retry-After", "10");
             }
             out.push(Output::Respond { txn: invited.txn, response });
@@ -121,9 +125,20 @@ impl Call {
         }
     }
 
-    pub(super) fn on_cancelled(&mut self, at: Moment, txn: ServerTxn, out: &mut Vec<Output>) {
+    pub(super) fn on_cancelled(
+        &mut self,
+        at: Moment,
+        txn: ServerTxn,
+        headers: &Headers,
+        out: &mut Vec<Output>,
+    ) {
         match &self.caller {
             CallerLeg::Invited(invited) if invited.txn == txn => {
+                let mut parting = Parting::default();
+                for reason in headers.all("Reason") {
+                    parting.headers.push("Reason", reason.clone());
+                }
+                self.parting = Some(parting);
                 self.refuse_caller(at, 487, Cause::Cancelled, out);
             }
             // Too late: the final answer is out, and a BYE will follow (RFC 3261, 9.2).
@@ -151,12 +166,15 @@ impl Call {
             return;
         }
         match request.method {
-            Method::Bye => self.on_bye(at, leg, txn, out),
+            Method::Bye => self.on_bye(at, leg, txn, &request, out),
             Method::Info => self.on_info(at, leg, txn, &request, out),
-            Method::Invite | Method::Update => self.on_reoffer(at, leg, txn, &request, out),
+            Method::Invite | Method::Update => self.on_reoffer(at, leg, txn, request, out),
             Method::Options => {
                 let response = allowing(Response::new(200, None));
                 out.push(Output::Respond { txn, response });
+            }
+            Method::Message | Method::Notify | Method::Subscribe | Method::Other(_) => {
+                self.relay(leg, txn, &request, out);
             }
             _ => {
                 let response = allowing(Response::new(405, None));
@@ -165,7 +183,15 @@ impl Call {
         }
     }
 
-    fn on_bye(&mut self, at: Moment, leg: Leg, txn: ServerTxn, out: &mut Vec<Output>) {
+    fn on_bye(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        txn: ServerTxn,
+        request: &Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        self.parting = Some(Parting::of(request));
         out.push(Output::Respond { txn, response: Response::new(200, None) });
         match leg {
             Leg::Caller => {
@@ -177,114 +203,6 @@ impl Call {
             Leg::Callee => self.callee = CalleeLeg::Gone,
         }
         self.end(at, Cause::HungUp(leg), out);
-    }
-
-    fn on_info(
-        &mut self,
-        at: Moment,
-        leg: Leg,
-        txn: ServerTxn,
-        request: &Incoming,
-        out: &mut Vec<Output>,
-    ) {
-        let status = match request.content_type().as_deref() {
-            None => 200,
-            Some("application/dtmf-relay" | "application/dtmf") => {
-                if let Some(key) = info_key(&request.body)
-                    && self.info_keys == InfoKeys::Counted
-                {
-                    self.pressed(at, leg, key, out);
-                }
-                200
-            }
-            Some(_) => 415,
-        };
-        let mut response = Response::new(status, None);
-        if status == 415 {
-            response.headers.push("Accept", "application/dtmf-relay, application/dtmf");
-        }
-        out.push(Output::Respond { txn, response });
-    }
-
-    /// A re-INVITE or UPDATE: hold, resume, a new address, a session refresh. It is answered on
-    /// the leg that it came from.
-    fn on_reoffer(
-        &mut self,
-        at: Moment,
-        leg: Leg,
-        txn: ServerTxn,
-        request: &Incoming,
-        out: &mut Vec<Output>,
-    ) {
-        let told = self.indication_of(leg);
-        let Some(established) = self.established(leg) else { return };
-        let invite = request.method == Method::Invite;
-        if established.is_offering() {
-            // Both sides offer at once (RFC 3261, 14.2).
-            out.push(Output::Respond { txn, response: Response::new(491, None) });
-            return;
-        }
-        if invite && established.unacknowledged.is_some() {
-            // RFC 3261, 14.2: the previous one is not done.
-            let mut response = Response::new(500, None);
-            response.headers.push("Retry-After", "1");
-            out.push(Output::Respond { txn, response });
-            return;
-        }
-        let granted = match established.timer.consider(&request.headers) {
-            Ok(granted) => granted,
-            Err(too_short) => {
-                out.push(Output::Respond { txn, response: too_short.response(None) });
-                return;
-            }
-        };
-        let session = if !request.body.is_empty() {
-            negotiate::answer_again(&established.session, &request.body, told)
-        } else if invite {
-            return self.offer_on_request(at, leg, txn, request, granted, out);
-        } else {
-            Ok(established.session.clone())
-        };
-        let session = match session {
-            Ok(session) => session,
-            Err(refusal) => {
-                let response = Response::new(refusal.status(), None);
-                out.push(Output::Respond { txn, response });
-                return;
-            }
-        };
-        established.dialog.refresh_target(request.contact.as_ref());
-        if let Some(told) = told.filter(|_| !request.body.is_empty()) {
-            established.indicated = Indicated::State(told);
-        }
-        let mut response = if invite || !request.body.is_empty() {
-            described(200, None, &established.dialog, &session)
-        } else {
-            contacting(Response::new(200, None), &established.dialog)
-        };
-        granted.write(&mut response.headers);
-        established.timer.grant(granted, at.instant);
-        if invite {
-            established.unacknowledged = Some(Unacknowledged {
-                txn,
-                response: response.clone(),
-                cseq: request.cseq,
-                offered: None,
-                again: Backoff::starting(at.instant),
-            });
-        }
-        out.push(Output::Respond { txn, response });
-        let held = session.media().is_some_and(|media| !media.direction.sends());
-        let changed = session.media() != established.session.media();
-        established.session = session;
-        if changed && let Some(media) = established.session.media().cloned() {
-            out.push(Output::Media(MediaCommand::Connect { leg, media }));
-        }
-        if held {
-            self.permit(at, Input::Held { leg }, out);
-        }
-        self.prefer(at, leg, &request.body, out);
-        self.identify(leg, &request.headers, out);
     }
 
     pub(super) fn tick_caller(&mut self, at: Moment, out: &mut Vec<Output>) {
@@ -338,6 +256,10 @@ impl Call {
         if let Some((status, text)) = cause.reason() {
             let reason = format!("SIP;cause={status};text=\"{text}\"");
             request.headers.push("Reason", reason);
+        }
+        if let Some(parting) = self.parting_for(cause) {
+            request.headers.extend(parting.headers.clone());
+            request.body.clone_from(&parting.body);
         }
         out.push(Output::Send { txn, request });
         Leaving { txn }
@@ -414,7 +336,7 @@ pub(super) fn described(
     response
 }
 
-fn contacting(response: Response, dialog: &Dialog) -> Response {
+pub(super) fn contacting(response: Response, dialog: &Dialog) -> Response {
     let mut response = allowing(response);
     response.headers.push("Contact", dialog.contact_value());
     response
@@ -434,7 +356,7 @@ pub(super) fn with_record_route(mut response: Response, invite: &Incoming) -> Re
 }
 
 /// The key in a body of `application/dtmf-relay` (`Signal=1`) or `application/dtmf` (`1`).
-fn info_key(body: &Bytes) -> Option<char> {
+pub(super) fn info_key(body: &Bytes) -> Option<char> {
     let text = std::str::from_utf8(body).ok()?;
     let value = text
         .lines()

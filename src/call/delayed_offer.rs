@@ -6,13 +6,11 @@ use bytes::Bytes;
 use crate::call::caller::described;
 use crate::call::dialog::Unacknowledged;
 use crate::call::machine::{Call, Cause, Output, Phase};
-use crate::call::media::MediaCommand;
 use crate::call::message::{Incoming, ServerTxn};
 use crate::call::negotiate::{self, Session};
-use crate::call::session_timer::Granted;
 use crate::call::timer::Backoff;
-use crate::consent::machine::Input;
 use crate::ids::Leg;
+use crate::rtp::Direction;
 use crate::time::Moment;
 
 /// Whether the call can go on with what an ACK brought.
@@ -28,10 +26,13 @@ impl Call {
     /// Our side of the caller's session: the answer to the INVITE's offer, or an offer of our own
     /// where it had none.
     pub(super) fn describe_to_caller(&self) -> Result<Session, negotiate::Refusal> {
+        // A callee who is there already has chosen the codec.
+        let chosen = self.media(Leg::Callee).map(|media| vec![media.codec]);
+        let codecs = chosen.unwrap_or_else(|| self.codecs.clone());
         if self.invite.body.is_empty() {
-            return Ok(negotiate::offer(&self.side, &self.codecs, self.id));
+            return Ok(negotiate::offer(&self.side, &codecs, self.id));
         }
-        negotiate::answer(&self.invite.body, &self.side, &self.codecs, self.id)
+        negotiate::answer(&self.invite.body, &self.side, &codecs, self.id)
     }
 
     /// A re-INVITE without a description asks for an offer of ours: the codec as it is, both ways,
@@ -42,17 +43,16 @@ impl Call {
         leg: Leg,
         txn: ServerTxn,
         request: &Incoming,
-        granted: Granted,
         out: &mut Vec<Output>,
     ) {
         let Some(codec) = self.media(leg).map(|media| media.codec) else { return };
-        let told = self.indication_of(leg);
+        let stream = self.stream_of(leg);
         let Some(established) = self.established(leg) else { return };
-        let offered = negotiate::offer_again(&established.session, codec, told);
+        let offered = negotiate::offer_again(&established.session, &[codec], stream);
+        established.told = stream.direction;
         established.dialog.refresh_target(request.contact.as_ref());
         let mut response = described(200, None, &established.dialog, &offered);
-        granted.write(&mut response.headers);
-        established.timer.grant(granted, at.instant);
+        established.refreshed_by(at, &request.headers, &mut response);
         established.unacknowledged = Some(Unacknowledged {
             txn,
             response: response.clone(),
@@ -83,15 +83,15 @@ impl Call {
             // RFC 3261, 14.1: a new session that is not agreed on leaves the old one as it was.
             return Agreement::Reached;
         };
-        established.session = session;
-        let held = !media.direction.sends();
-        out.push(Output::Media(MediaCommand::Connect { leg, media }));
-        if held {
-            self.permit(at, Input::Held { leg }, out);
+        // Asked for both ways, and only restricted where the other party holds the call.
+        if established.told == Direction::SendRecv {
+            established.wish = media.direction;
         }
+        self.take_over(at, leg, session, out);
         if first && self.phase == Phase::Talking {
             self.meet(at, out);
         }
+        self.indicate(out);
         Agreement::Reached
     }
 

@@ -175,7 +175,10 @@ impl Dialog {
         for route in &self.route_set {
             headers.push("Route", route.clone());
         }
-        if matches!(method, Method::Invite | Method::Update) {
+        if matches!(
+            method,
+            Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer
+        ) {
             headers.push("Contact", self.contact_value());
         }
         Request {

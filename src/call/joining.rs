@@ -46,9 +46,6 @@ impl Call {
             return;
         }
         if matches!(self.caller, CallerLeg::Invited(_)) {
-            if let Some(media) = self.media(Leg::Callee) {
-                self.codecs = vec![media.codec];
-            }
             self.answer_caller(at, out);
             if self.phase == Phase::Over {
                 return;

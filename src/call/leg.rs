@@ -7,7 +7,7 @@ use crate::call::message::{ClientTxn, Headers, ServerTxn};
 use crate::call::negotiate::Session;
 use crate::call::session_timer::{Raised, SessionTimer};
 use crate::call::timer::PATIENCE;
-use crate::rtp::Codec;
+use crate::rtp::{Codec, Direction};
 use crate::sdp::RecordState;
 
 /// The leg towards the caller: a dialog in which we are the UAS.
@@ -82,6 +82,10 @@ pub(super) struct Established {
     /// What the peer was told of recording.
     pub(super) indicated: Indicated,
     pub(super) timer: SessionTimer,
+    /// What the peer by itself lets us do with the stream: less than both while it holds the call.
+    pub(super) wish: Direction,
+    /// What our last description let the peer do, seen from us, whatever came of it.
+    pub(super) told: Direction,
 }
 
 /// What a peer was told of recording (RFC 7866, 6.1.2).
@@ -117,10 +121,13 @@ impl Indicated {
 pub(super) enum Aim {
     /// The codec of the other leg: without it the two do not understand each other.
     Codec(Codec),
-    /// To tell what becomes of the stream. The call goes on whatever the peer says to it.
+    /// To tell what becomes of the stream: its recording, or that the other party holds the call
+    /// or takes it back. The call goes on whatever the peer says to it.
     Indication,
     /// To keep the session alive (RFC 4028). Nothing changes.
     Refresh,
+    /// To ask whether the other party's new offer can be agreed to.
+    Passed,
 }
 
 /// An offer of ours within an established dialog: a re-INVITE.

@@ -11,8 +11,10 @@ use crate::call::identity::{Identities, asserted};
 use crate::call::leg::{CalleeLeg, CallerLeg, Indicated, Invited, Overtaken};
 use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
-    Answered, ClientTxn, Incoming, Request, Response, ServerTxn, Unanswered,
+    Answered, ClientTxn, Headers, Incoming, Request, Response, ServerTxn, Unanswered,
 };
+use crate::call::relaying::{Parting, Relayed};
+use crate::call::renegotiating::Reoffer;
 use crate::call::session_timer::Terms;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
@@ -38,6 +40,8 @@ pub enum Input {
     Cancelled {
         /// The INVITE's transaction.
         txn: ServerTxn,
+        /// The CANCEL's headers.
+        headers: Headers,
     },
     /// A request in a leg's dialog.
     Request {
@@ -114,6 +118,8 @@ pub enum Output {
     Cancel {
         /// Its transaction.
         txn: ClientTxn,
+        /// What the CANCEL says besides, such as its `Reason` (RFC 3326).
+        headers: Headers,
     },
     /// Send the ACK of a 2xx.
     Ack(Request),
@@ -181,6 +187,9 @@ pub(super) enum Purpose {
     Comfort,
 }
 
+/// The last client transaction of a call, counted from its first.
+const LAST_TXN: u64 = 65_535;
+
 /// Whether the media threads beep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beeping {
@@ -220,9 +229,18 @@ pub struct Call {
     pub(super) beeping: Beeping,
     /// When a goodbye is given up, and why it is said.
     pub(super) farewell: Option<(Instant, Cause)>,
+    /// Requests of one leg that the other one is to answer.
+    pub(super) relayed: Vec<Relayed>,
+    /// One party's new offer, while the other one is asked about it.
+    pub(super) passing: Option<Reoffer>,
+    /// What the callee's answer said besides, for a caller who is still to be answered.
+    pub(super) connected: Headers,
+    /// What a peer said as it left.
+    pub(super) parting: Option<Parting>,
     pub(super) started: Timestamp,
     next_playback: u32,
-    next_txn: u64,
+    first_txn: u64,
+    sent: u64,
     over_said: bool,
     blocked_said: bool,
 }
@@ -272,9 +290,14 @@ impl Call {
             indication,
             beeping: Beeping::Off,
             farewell: None,
+            relayed: Vec::new(),
+            passing: None,
+            connected: Headers::new(),
+            parting: None,
             started: at.wall,
             next_playback: 0,
-            next_txn: setup.first_txn,
+            first_txn: setup.first_txn,
+            sent: 0,
             over_said: false,
             blocked_said: false,
         };
@@ -290,7 +313,7 @@ impl Call {
         let out = &mut outputs;
         match input {
             Input::Ack { leg, request } => self.on_ack(at, leg, &request, out),
-            Input::Cancelled { txn } => self.on_cancelled(at, txn, out),
+            Input::Cancelled { txn, headers } => self.on_cancelled(at, txn, &headers, out),
             Input::Request { leg, txn, request } => self.on_request(at, leg, txn, request, out),
             Input::Response { txn, response } => self.on_response(at, txn, &response, out),
             Input::Unanswered { txn, why } => self.on_unanswered(at, txn, why, out),
@@ -410,8 +433,10 @@ impl Call {
     }
 
     pub(super) fn next_txn(&mut self) -> ClientTxn {
-        let txn = ClientTxn(self.next_txn);
-        self.next_txn += 1;
+        let txn = ClientTxn(self.first_txn + self.sent);
+        // After the last one those that are long over are used again; the first never is, for it
+        // names the INVITE.
+        self.sent = if self.sent == LAST_TXN { 1 } else { self.sent + 1 };
         txn
     }
 
@@ -437,6 +462,7 @@ impl Call {
         }
         self.grants.clear();
         out.push(Output::CloseMedia);
+        self.end_relays(out);
         self.leave_caller(at, cause, out);
         self.leave_callee(at, cause, out);
         for leg in std::mem::take(&mut self.joined) {

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::ids::Pii;
 
+/// The methods that we serve, as `Allow` says them.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+
 /// A SIP method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -93,7 +96,12 @@ impl Headers {
         self.0.push((name.into(), value.into()));
     }
 
-    /// The same, for building in one expression.
+    /// Adds these at the end.
+    pub fn extend(&mut self, further: Headers) {
+        self.0.extend(further.0);
+    }
+
+    /// The same as [`Headers::push`], for building in one expression.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.push(name, value);
@@ -281,6 +289,17 @@ pub enum Unanswered {
     Timeout,
     /// The transport could not deliver.
     Transport,
+}
+
+impl Unanswered {
+    /// How it reads as a response (RFC 3261, 8.1.3.1).
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Unanswered::Timeout => 408,
+            Unanswered::Transport => 503,
+        }
+    }
 }
 
 /// The reason phrase of RFC 3261, section 21, for a status.

@@ -18,6 +18,8 @@ mod offering;
 pub mod order;
 pub mod passing;
 mod refreshing;
+mod relaying;
+mod renegotiating;
 pub mod session_timer;
 pub mod setup;
 #[cfg(test)]

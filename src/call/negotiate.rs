@@ -23,6 +23,24 @@ enum Agreed {
     Settled(LegMedia),
 }
 
+/// What a description of ours says of the stream, besides its codecs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// What we want to do with it.
+    pub direction: Direction,
+    /// What becomes of the peer's stream, for a peer that wants to be told (RFC 7866).
+    pub record: Option<RecordState>,
+}
+
+/// What a peer wants with a new offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The codecs that we have too, in the peer's order.
+    pub codecs: Vec<Codec>,
+    /// What it lets us do with the stream.
+    pub direction: Direction,
+}
+
 /// Why nothing was agreed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(SdpError);
@@ -75,6 +93,15 @@ pub fn offered(offer: &[u8], codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
     if common.is_empty() { Err(Refusal(SdpError::NoCommonCodec)) } else { Ok(common) }
 }
 
+/// What an offer within a session wants.
+///
+/// # Errors
+/// When there is no codec in common, or the offer is of no use.
+pub fn proposed(offer: &[u8], codecs: &[Codec]) -> Result<Proposal, Refusal> {
+    let codecs = offered(offer, codecs)?;
+    Ok(Proposal { codecs, direction: Offer::parse(offer)?.direction() })
+}
+
 /// Answers an offer with one codec of it.
 ///
 /// # Errors
@@ -90,17 +117,19 @@ pub fn answer(
     Ok(settled(local, answer))
 }
 
-/// Answers a new offer in a session that is agreed already; its codec stays.
+/// Answers a new offer in a session that is agreed already, with one of these codecs.
 ///
 /// # Errors
-/// When the new offer lacks the codec, or is of no use.
+/// When the new offer has none of them, or is of no use.
 pub fn answer_again(
     session: &Session,
     offer: &[u8],
-    record: Option<RecordState>,
+    codecs: &[Codec],
+    stream: Stream,
 ) -> Result<Session, Refusal> {
-    let Some(media) = session.media() else { return Err(Refusal(SdpError::Inconsistent)) };
-    let mut local = LocalDescription { codecs: vec![media.codec], record, ..session.local.clone() };
+    let Stream { direction, record } = stream;
+    let codecs = codecs.to_vec();
+    let mut local = LocalDescription { codecs, direction, record, ..session.local.clone() };
     let previous = std::str::from_utf8(&session.description).unwrap_or_default();
     let answer = sdp::reanswer(&Offer::parse(offer)?, &mut local, previous)?;
     Ok(settled(local, answer))
@@ -114,11 +143,13 @@ pub fn offer(side: &Side, codecs: &[Codec], call: CallId) -> Session {
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }
 
-/// A new offer of ours within a session that is agreed already, of this codec alone.
+/// A new offer of ours within a session that is agreed already, of these codecs alone.
 #[must_use]
-pub fn offer_again(session: &Session, codec: Codec, record: Option<RecordState>) -> Session {
+pub fn offer_again(session: &Session, codecs: &[Codec], stream: Stream) -> Session {
     let version = session.local.version.wrapping_add(1);
-    let local = LocalDescription { codecs: vec![codec], version, record, ..session.local.clone() };
+    let Stream { direction, record } = stream;
+    let codecs = codecs.to_vec();
+    let local = LocalDescription { codecs, version, direction, record, ..session.local.clone() };
     let offer = LocalOffer::new(local.clone(), true);
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }

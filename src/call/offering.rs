@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::call::caller::ALLOW;
 use crate::call::leg::{Aim, Established, Indicated, Offering};
 use crate::call::machine::{Call, Cause, Output, Phase};
-use crate::call::media::MediaCommand;
-use crate::call::message::{Answered, ClientTxn, Method};
+use crate::call::message::{ALLOW, Answered, ClientTxn, Method};
 use crate::call::negotiate;
 use crate::consent::Standing;
 use crate::consent::machine::{Input, Order};
 use crate::ids::Leg;
-use crate::rtp::Codec;
+use crate::rtp::{Codec, Direction};
 use crate::sdp::{self, RecordPreference, RecordState};
 use crate::time::Moment;
 
@@ -35,13 +33,17 @@ impl Call {
         }
     }
 
-    /// Peers that ask for it are told when the recording of their stream begins, pauses or ends.
+    /// Peers are told when the other party holds the call or takes it back and, where they ask for
+    /// it, when the recording of their stream begins, pauses or ends.
     pub(super) fn indicate(&mut self, out: &mut Vec<Output>) {
         for leg in Leg::BOTH {
-            let Some(state) = self.indication_of(leg) else { continue };
+            let stream = self.stream_of(leg);
+            let asked = self.passing.is_some();
             let Some(established) = self.established(leg) else { continue };
             let free = matches!(established.offering, Offering::None | Offering::Answered { .. });
-            if free && established.indicated != Indicated::State(state) {
+            let known = stream.record == established.indicated.state()
+                && stream.direction == established.told;
+            if free && !asked && !known {
                 let aim = Aim::Indication;
                 established.offering = Offering::Wanted { aim, not_before: None, tries: 0 };
                 self.send_offer(leg, out);
@@ -95,7 +97,8 @@ impl Call {
 
     /// Sends the offer that is wanted, once the peer has acknowledged our answer.
     fn send_offer(&mut self, leg: Leg, out: &mut Vec<Output>) {
-        let (txn, record) = (self.next_txn(), self.indication_of(leg));
+        let (txn, stream) = (self.next_txn(), self.stream_of(leg));
+        let passed = self.passing.as_ref().map(|reoffer| reoffer.codecs().to_vec());
         if self.phase == Phase::Over {
             return;
         }
@@ -103,16 +106,19 @@ impl Call {
         let Offering::Wanted { aim, tries, .. } = established.offering else { return };
         let agreed = established.session.media().map(|media| media.codec);
         let (Some(agreed), None) = (agreed, &established.unacknowledged) else { return };
-        let codec = match aim {
-            Aim::Codec(codec) => codec,
-            Aim::Indication | Aim::Refresh => agreed,
+        let codecs = match aim {
+            Aim::Codec(codec) => vec![codec],
+            Aim::Indication | Aim::Refresh => vec![agreed],
+            Aim::Passed => passed.unwrap_or_default(),
         };
-        if let Some(state) = record {
+        if let Some(state) = stream.record {
             established.indicated = Indicated::State(state);
         }
-        let session = match aim {
-            Aim::Refresh => negotiate::offer_same(&established.session, record),
-            _ => negotiate::offer_again(&established.session, codec, record),
+        let session = if aim == Aim::Refresh {
+            negotiate::offer_same(&established.session, stream.record)
+        } else {
+            established.told = stream.direction;
+            negotiate::offer_again(&established.session, &codecs, stream)
         };
         let mut request = established.dialog.request(Method::Invite);
         request.headers.push("Allow", ALLOW);
@@ -137,6 +143,7 @@ impl Call {
         match offering {
             Offering::Sent { aim: Aim::Codec(_), .. } => self.end(at, Cause::NoCommonCodec, out),
             Offering::Sent { aim: Aim::Refresh, .. } => self.end(at, Cause::Expired, out),
+            Offering::Sent { aim: Aim::Passed, .. } => self.other_said(at, Err(408), out),
             _ => {}
         }
     }
@@ -165,6 +172,8 @@ impl Call {
         let Some(established) = self.established(leg) else { return };
         match (response.status, aim) {
             (200..=299, _) => established.offering = Offering::Answered { txn },
+            // Whoever waits for this answer meets the same glare, and tries again.
+            (491, Aim::Passed) => return self.other_said(at, Err(491), out),
             // Both sides offered at once: theirs goes first (RFC 3261, 14.1).
             (491, _) if tries < OFFERS => {
                 let not_before = Some(at.instant + GLARE_PAUSE);
@@ -174,24 +183,28 @@ impl Call {
             (_, Aim::Codec(_)) => return self.end(at, Cause::NoCommonCodec, out),
             // The session stays as it was (RFC 3261, 14.1), and the peer knows no more than before.
             (_, Aim::Indication | Aim::Refresh) => return,
+            (status, Aim::Passed) => return self.other_said(at, Err(status), out),
         }
-        let Ok(session) = negotiate::accept(&session, &response.body) else {
-            match aim {
+        let agreed = negotiate::accept(&session, &response.body).ok();
+        let Some((session, codec)) = agreed.and_then(|session| {
+            let codec = session.media()?.codec;
+            Some((session, codec))
+        }) else {
+            return match aim {
                 Aim::Codec(_) => self.end(at, Cause::NoCommonCodec, out),
+                Aim::Passed => self.other_said(at, Err(488), out),
                 Aim::Indication | Aim::Refresh => {}
-            }
-            return;
+            };
         };
         established.dialog.refresh_target(response.contact.as_ref());
-        let Some(media) = session.media().cloned() else { return };
-        let changed = established.session.media() != Some(&media);
-        established.session = session;
-        let codec = media.codec;
-        if changed {
-            out.push(Output::Media(MediaCommand::Connect { leg, media }));
+        if let Some(media) = session.media().filter(|_| established.told == Direction::SendRecv) {
+            established.wish = media.direction;
         }
-        if matches!(aim, Aim::Codec(_)) {
-            self.bridge(codec, out);
+        self.take_over(at, leg, session, out);
+        match aim {
+            Aim::Codec(_) => self.bridge(codec, out),
+            Aim::Passed => self.other_said(at, Ok(codec), out),
+            Aim::Indication | Aim::Refresh => {}
         }
         self.prefer(at, leg, &response.body, out);
         // What has changed meanwhile.

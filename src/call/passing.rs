@@ -1,10 +1,10 @@
-//! Which headers of the caller's INVITE reach the callee.
+//! Which headers of one leg's messages reach the other.
 
 use crate::call::message::Headers;
 
-/// Headers that belong to one dialog, one hop or one body, and so are made anew on the other leg.
-/// Everything else passes, known or not.
-const OURS: &[&str] = &[
+/// Headers that belong to one dialog or one hop, and so are made anew on the other leg. Everything
+/// else passes within a dialog, known or not.
+const OF_ONE_DIALOG: &[&str] = &[
     "Via",
     "From",
     "To",
@@ -16,45 +16,80 @@ const OURS: &[&str] = &[
     "Record-Route",
     "Path",
     "Content-Length",
+    "Authorization",
+    "Proxy-Authorization",
+    "Proxy-Require",
+    "Session-Expires",
+    "Min-SE",
+    "RSeq",
+    "RAck",
+    "Timestamp",
+    "Server",
+    "User-Agent",
+    CALL_HEADER,
+];
+
+/// Headers that say what we ourselves can do or describe a body of our own: they are made anew
+/// where a message has a session description.
+const OF_OUR_OWN: &[&str] = &[
     "Content-Type",
     "Content-Encoding",
     "Content-Disposition",
     "Content-ID",
     "Content-Language",
     "MIME-Version",
-    "Authorization",
-    "Proxy-Authorization",
-    "Proxy-Require",
     "Require",
     "Supported",
     "Allow",
     "Allow-Events",
     "Accept",
     "Accept-Encoding",
-    "Session-Expires",
-    "Min-SE",
-    "RSeq",
-    "RAck",
     "Replaces",
     "Join",
-    "Timestamp",
     "Expires",
-    CALL_HEADER,
+    "WWW-Authenticate",
+    "Proxy-Authenticate",
+    "Authentication-Info",
 ];
 
 /// Marks an INVITE that has been through Assent, with the call's identifier.
 pub const CALL_HEADER: &str = "X-Assent-Call";
 
-/// The headers of `invite` that go on to the other leg, in order.
+/// The headers of an INVITE, or of an answer to one, that go on to the other leg, in order.
 #[must_use]
 pub fn passed_on(invite: &Headers) -> Headers {
-    let mut headers = Headers::new();
-    for (name, value) in invite.iter() {
-        if !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
-            headers.push(name, value.clone());
+    without(invite, &[OF_ONE_DIALOG, OF_OUR_OWN])
+}
+
+/// The headers of any other message within a dialog that go on to the other leg, with those of its
+/// body, in order.
+#[must_use]
+pub fn within_dialog(request: &Headers) -> Headers {
+    without(request, &[OF_ONE_DIALOG])
+}
+
+/// The same headers with this `Max-Forwards`.
+#[must_use]
+pub fn forwarded(headers: &Headers, hops: u8) -> Headers {
+    let mut changed = Headers::new();
+    for (name, value) in headers.iter() {
+        if name == "Max-Forwards" {
+            changed.push(name, hops.to_string());
+        } else {
+            changed.push(name, value.clone());
         }
     }
-    headers
+    changed
+}
+
+fn without(headers: &Headers, lists: &[&[&str]]) -> Headers {
+    let mut passed = Headers::new();
+    for (name, value) in headers.iter() {
+        if !lists.iter().copied().flatten().any(|ours| ours.eq_ignore_ascii_case(name)) {
+            passed.push(name, value.clone());
+        }
+    }
+    passed
 }
 
 #[cfg(test)]

@@ -1,12 +1,22 @@
 //! Sessions kept alive and given up (RFC 4028): refreshes of ours.
 
-use crate::call::caller::ALLOW;
-use crate::call::leg::{Aim, Offering};
+use crate::call::leg::{Aim, Established, Offering};
 use crate::call::machine::{Call, Cause, Output, Phase};
-use crate::call::message::{Answered, ClientTxn, Method};
+use crate::call::message::{ALLOW, Answered, ClientTxn, Headers, Method, Response};
 use crate::call::session_timer::{Due, Refusal, Way};
 use crate::ids::Leg;
 use crate::time::Moment;
+
+impl Established {
+    /// Adds what the peer's re-INVITE or UPDATE is granted of the session timer to its 2xx, which
+    /// refreshes the session.
+    pub(super) fn refreshed_by(&mut self, at: Moment, request: &Headers, response: &mut Response) {
+        // One that is too short was refused when it came.
+        let granted = self.timer.consider(request).unwrap_or_default();
+        granted.write(&mut response.headers);
+        self.timer.grant(granted, at.instant);
+    }
+}
 
 impl Call {
     /// Refreshes the sessions whose time has come, and ends the call when one has expired.
@@ -15,13 +25,13 @@ impl Call {
             let Some(established) = self.established(leg) else { continue };
             match established.timer.due(at.instant) {
                 Due::NotYet => {}
-                Due::Refresh(way) => self.refresh(at, leg, way, out),
+                Due::Refresh(way) => self.refresh_session(at, leg, way, out),
                 Due::Expired => self.end(at, Cause::Expired, out),
             }
         }
     }
 
-    fn refresh(&mut self, at: Moment, leg: Leg, way: Way, out: &mut Vec<Output>) {
+    fn refresh_session(&mut self, at: Moment, leg: Leg, way: Way, out: &mut Vec<Output>) {
         let txn = self.next_txn();
         let Some(established) = self.established(leg) else { return };
         match way {

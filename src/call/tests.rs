@@ -4,6 +4,7 @@ mod another;
 mod asking;
 mod indicating;
 mod orders;
+mod passing;
 mod rig;
 mod session_timers;
 
@@ -251,7 +252,7 @@ fn failures_pass_back_as_they_are() {
 fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
     let mut rig = Rig::inline(standing());
     rig.callee_says(180, "");
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     assert_eq!(rig.statuses(), [487]);
     assert!(rig.has(|o| matches!(o, Output::Cancel { .. })));
     assert!(!rig.is_over());
@@ -261,7 +262,7 @@ fn a_cancel_reaches_the_callee_and_a_crossing_answer_is_ended() {
     assert!(crossed.sent(&Method::Bye).is_some());
 
     let mut rig = Rig::inline(standing());
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     rig.callee_says(487, "");
     assert!(rig.is_over());
 }

@@ -3,12 +3,9 @@
 use sipx_sip::headers::{ContentType, MaxForwards, Require, To};
 use sipx_sip::{HeaderName, Method, Request, Scheme, Via, validate_request};
 
-use crate::call::message::{Hop, Incoming};
+use crate::call::message::{ALLOW, Hop, Incoming};
 use crate::sip::decode;
 use crate::sip::text::contains;
-
-/// The methods that we serve.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 
 /// The option tags that we support; any other `Require` is refused.
 pub(super) const SUPPORTED: &[&str] = &["timer"];
@@ -69,8 +66,10 @@ pub(super) fn request(
     if hops == Some(MaxForwards(0)) && request.method != Method::Options {
         return Err(Refusal::new(483));
     }
-    extensions(request)?;
-    body(request)?;
+    if place == Place::OutOfDialog || is_ours(&request.method) {
+        extensions(request)?;
+        body(request)?;
+    }
     let incoming = decode::incoming(request, source).map_err(|_| Refusal::new(400))?;
     Ok((incoming, place))
 }
@@ -92,11 +91,22 @@ fn well_formed(request: &Request) -> Result<(), Refusal> {
 fn method(request: &Request, place: Place) -> Result<(), Refusal> {
     match (&request.method, place) {
         (Method::Invite | Method::Options, _) => Ok(()),
-        (Method::Bye | Method::Info | Method::Update, Place::InDialog) => Ok(()),
-        (Method::Bye | Method::Info | Method::Update, Place::OutOfDialog) => Err(Refusal::new(481)),
+        (Method::Register | Method::Publish, _) => {
+            Err(Refusal::new(405).with(HeaderName::Allow, ALLOW))
+        }
+        // What is not for us goes to the other party, who decides.
+        (_, Place::InDialog) => Ok(()),
+        (Method::Bye | Method::Info | Method::Update | Method::Notify, Place::OutOfDialog) => {
+            Err(Refusal::new(481))
+        }
         (Method::Other(_), _) => Err(Refusal::new(501).with(HeaderName::Allow, ALLOW)),
         _ => Err(Refusal::new(405).with(HeaderName::Allow, ALLOW)),
     }
+}
+
+/// Whether we ourselves answer a method within a dialog, rather than the other party.
+fn is_ours(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update | Method::Bye | Method::Prack | Method::Refer)
 }
 
 fn extensions(request: &Request) -> Result<(), Refusal> {

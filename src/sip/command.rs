@@ -4,7 +4,7 @@ use sipx_sip::transaction::{ClientState, ServerState};
 use sipx_sip::{Message, Method};
 
 use crate::call::message::{ClientTxn, Hop, Method as NeutralMethod, Request, Response};
-use crate::call::message::{ServerTxn, Unanswered};
+use crate::call::message::{Headers, ServerTxn, Unanswered};
 use crate::clock;
 use crate::sip::SipEvent;
 use crate::sip::alarms::Alarm;
@@ -45,7 +45,7 @@ impl Core {
                     }
                 }
             }
-            Command::Cancel(txn) => self.cancel(txn),
+            Command::Cancel(txn, headers) => self.cancel(txn, headers),
             Command::Ack(request) => {
                 if let Err(error) = self.ack(&request) {
                     tracing::warn!(%error, "an ACK was not sent");
@@ -100,6 +100,7 @@ impl Core {
             channel,
             hop: request.hop.addr,
             cancel: Cancel::NotAsked,
+            parting: Headers::new(),
         };
         self.start(built, client);
         Ok(())
@@ -139,7 +140,7 @@ impl Core {
         Ok(())
     }
 
-    fn cancel(&mut self, txn: ClientTxn) {
+    fn cancel(&mut self, txn: ClientTxn, headers: Headers) {
         let Some(serial) = self.table.asked(txn) else { return };
         let Some(key) = self.table.key(serial) else { return };
         let invite = self.layer.client_request(&key).is_some_and(|r| r.method == Method::Invite);
@@ -148,6 +149,7 @@ impl Core {
             return;
         }
         client.cancel = Cancel::Wanted;
+        client.parting = headers;
         if self.layer.client_state(&key) == Some(ClientState::Proceeding) {
             self.send_cancel(serial);
         }
@@ -157,14 +159,15 @@ impl Core {
     pub(super) fn send_cancel(&mut self, serial: u64) {
         let Some(key) = self.table.key(serial) else { return };
         let Some(invite) = self.layer.client_request(&key) else { return };
-        let built = encode::cancel(invite);
         let Some(client) = self.table.client(serial) else { return };
+        let built = encode::cancel(invite, &client.parting);
         client.cancel = Cancel::Sent;
         let cancel = Client {
             asked_by: None,
             channel: client.channel,
             hop: client.hop,
             cancel: Cancel::Sent,
+            parting: Headers::new(),
         };
         self.alarms.set(serial, Alarm::GiveUp, clock::now() + self.lifetime);
         match built {

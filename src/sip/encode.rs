@@ -121,7 +121,10 @@ fn with_tag(
 }
 
 /// The CANCEL for an INVITE: its `Via`, its route, its identity (RFC 3261, 9.1).
-pub(super) fn cancel(invite: &sipx_sip::Request) -> Result<sipx_sip::Request, Unsendable> {
+pub(super) fn cancel(
+    invite: &sipx_sip::Request,
+    further: &Headers,
+) -> Result<sipx_sip::Request, Unsendable> {
     let mut cancel = sipx_sip::Request::new(Method::Cancel, invite.uri.clone());
     let copied = |name: &HeaderName| {
         matches!(
@@ -140,6 +143,10 @@ pub(super) fn cancel(invite: &sipx_sip::Request) -> Result<sipx_sip::Request, Un
     let number = cseq.map_or(0, |cseq| cseq.sequence);
     cancel.headers.push(Header::build(HeaderName::CSeq, format!("{number} CANCEL"))?);
     cancel.headers.push(Header::build(HeaderName::MaxForwards, "70")?);
+    for (name, value) in further.iter() {
+        let name = HeaderName::parse(&Bytes::copy_from_slice(name.as_bytes()));
+        cancel.headers.push(Header::build(name, value.clone())?);
+    }
     cancel.headers.push(Header::build(HeaderName::ContentLength, "0")?);
     Ok(cancel)
 }
@@ -228,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_cancel_names_the_invite_that_it_cancels() {
-        let cancel = cancel(&request(&invite(), via()).unwrap()).unwrap();
+        let further = Headers::new().with("Reason", "SIP;cause=200");
+        let cancel = cancel(&request(&invite(), via()).unwrap(), &further).unwrap();
         assert_eq!(cancel.headers.value(&HeaderName::Via).unwrap().as_ref(), via().as_bytes());
         assert_eq!(cancel.headers.value(&HeaderName::CSeq).unwrap().as_ref(), b"5 CANCEL");
         assert_eq!(cancel.headers.value(&HeaderName::Route).unwrap().as_ref(), b"<sip:p;lr>");

@@ -227,7 +227,7 @@ struct Shared {
 pub(super) enum Command {
     Respond(ServerTxn, Response),
     Request(ClientTxn, Request),
-    Cancel(ClientTxn),
+    Cancel(ClientTxn, Headers),
     Ack(Request),
     Drain(Option<Duration>),
 }
@@ -247,9 +247,9 @@ impl Sip {
 
     /// Cancels an INVITE of ours (RFC 3261, 9.1): at once when a provisional response has
     /// arrived, else as soon as one does; not at all once it has its final response. 64·T1 after
-    /// the CANCEL the INVITE is given up as [`Unanswered::Timeout`].
-    pub fn cancel(&self, txn: ClientTxn) {
-        self.send(Command::Cancel(txn));
+    /// the CANCEL the INVITE is given up as [`Unanswered::Timeout`]. `headers` go with the CANCEL.
+    pub fn cancel(&self, txn: ClientTxn, headers: Headers) {
+        self.send(Command::Cancel(txn, headers));
     }
 
     /// Sends the ACK for a 2xx: a new branch, no transaction.

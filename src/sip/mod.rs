@@ -50,7 +50,7 @@ mod tests {
     use super::framer::Framer;
     use super::secret::Secret;
     use super::{Limits, check, decode, encode, refuse, via};
-    use crate::call::message::{Hop, Response, Transport};
+    use crate::call::message::{Headers, Hop, Response, Transport};
 
     const INVITE: &str = "INVITE sip:bob@b:5060;x=y SIP/2.0\r\nVia: SIP/2.0/UDP a:1;rport;branch=z9hG4bK1, \
         SIP/2.0/TCP [::1];branch=z9hG4bK2\r\nFrom: \"A\\\"\" <sip:alice%40@a>;tag=1\r\n\
@@ -74,7 +74,7 @@ mod tests {
                 let _ = via::stamp(&mut request.headers, source.addr);
                 let tag = refuse::stateless_tag(&request.headers, &secret);
                 let _ = encode::response(&request, &Response::new(200, None), &tag, "");
-                let _ = encode::cancel(&request);
+                let _ = encode::cancel(&request, &Headers::new());
                 let _ = check::request(&request, source, secret.cookie());
                 let _ = decode::incoming(&request, source);
             }

@@ -6,7 +6,7 @@ use sipx_sip::transaction::{Dispatch, ServerState};
 use sipx_sip::{HeaderName, Message, Method, Output, Request, TransactionKey, TuEvent};
 use sipx_sip::{Via, validate_request, validate_response};
 
-use crate::call::message::{Hop, Incoming, Response, ServerTxn};
+use crate::call::message::{ALLOW, Hop, Incoming, Response, ServerTxn};
 use crate::clock;
 use crate::sip::SipEvent;
 use crate::sip::alarms::Alarm;
@@ -291,7 +291,7 @@ fn unavailable(retry_after: std::time::Duration) -> Refusal {
 /// The answer to OPTIONS (RFC 3261, 11.2).
 fn capabilities() -> Refusal {
     Refusal::new(200)
-        .with(HeaderName::Allow, check::ALLOW)
+        .with(HeaderName::Allow, ALLOW)
         .with(HeaderName::Accept, check::ACCEPT)
         .with(HeaderName::AcceptEncoding, "identity")
         .with(HeaderName::AcceptLanguage, "en")

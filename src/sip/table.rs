@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sipx_sip::TransactionKey;
 
-use crate::call::message::ClientTxn;
+use crate::call::message::{ClientTxn, Headers};
 use crate::sip::arrival::Channel;
 
 /// One transaction.
@@ -54,6 +54,8 @@ pub(super) struct Client {
     pub(super) channel: Channel,
     pub(super) hop: SocketAddr,
     pub(super) cancel: Cancel,
+    /// What the CANCEL says besides.
+    pub(super) parting: Headers,
 }
 
 /// How far a cancellation is.

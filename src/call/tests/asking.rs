@@ -71,7 +71,7 @@ fn a_callee_who_hangs_up_during_the_notice_ends_the_call_cleanly() {
 fn a_caller_who_gives_up_while_the_callee_is_asked_ends_it_too() {
     let mut rig = Rig::inline(callee_alone());
     rig.callee_says(200, ANSWER);
-    rig.feed(Input::Cancelled { txn: INVITE });
+    rig.feed(Input::Cancelled { txn: INVITE, headers: Headers::new() });
     assert_eq!(rig.statuses(), [487]);
     assert!(rig.sent(&Method::Bye).is_some());
 }
