@@ -259,7 +259,7 @@ async fn a_cancel_of_ours_waits_for_a_provisional_response_and_then_gives_up_in_
     let mut edge = Edge::start();
     let mut phone = Phone::to(edge.at(0)).await;
     edge.sip.request(ClientTxn(1), request_to(&phone, Method::Invite));
-    edge.sip.cancel(ClientTxn(1));
+    edge.sip.cancel(ClientTxn(1), Headers::new());
     let invite = phone.hear().await;
     assert_eq!(phone.hear().await, invite, "no CANCEL before a provisional response");
     phone.say(&invite.answer("180 Ringing", "")).await;
@@ -279,8 +279,8 @@ async fn a_cancel_of_ours_waits_for_a_provisional_response_and_then_gives_up_in_
     let invite = next(&mut phone, "INVITE").await;
     phone.say(&invite.answer("180 Ringing", "")).await;
     assert_eq!(response(&mut edge).await.1.status, 180);
-    edge.sip.cancel(ClientTxn(2));
-    edge.sip.cancel(ClientTxn(2));
+    edge.sip.cancel(ClientTxn(2), Headers::new());
+    edge.sip.cancel(ClientTxn(2), Headers::new());
     let cancel = next(&mut phone, "CANCEL").await;
     phone.say(&cancel.answer("200 OK", "")).await;
     phone.say(&invite.answer("487 Request Terminated", "")).await;

@@ -179,6 +179,7 @@ impl Core {
                     call_id,
                     hop,
                     ring_for: self.config.sip.ring_within,
+                    transfers: self.config.sip.transfers,
                 }))
             }
             _ => Plan::Endpoint,
@@ -313,7 +314,7 @@ fn direction(request: &Incoming) -> crate::event::CallDirection {
 }
 
 /// 128 random bits in hex: a tag or Call-ID that nobody guesses.
-fn tag() -> String {
+pub(super) fn tag() -> String {
     let mut bits = [0; 16];
     if getrandom::fill(&mut bits).is_err() {
         // Without the system's randomness a time-ordered identifier still does not repeat.

@@ -144,6 +144,19 @@ impl Table {
         self.calls.get(&call).map(|live| &live.call)
     }
 
+    /// The call and leg of a dialog.
+    pub(super) fn dialog(&self, key: &DialogKey) -> Option<(CallId, Leg)> {
+        self.dialogs.get(key).copied()
+    }
+
+    /// A call has another dialog.
+    pub(super) fn add_dialog(&mut self, call: CallId, key: DialogKey, leg: Leg) {
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.dialogs.push(key.clone());
+            self.dialogs.insert(key, (call, leg));
+        }
+    }
+
     /// Puts another party in the place of the one on their leg, and says what is to be told of it.
     pub(super) fn replace(&mut self, call: CallId, at: Timestamp, party: Party) -> Option<Told> {
         self.calls.get_mut(&call).map(|live| live.known.replace(at, party))
@@ -232,7 +245,9 @@ impl Core {
                         // It went out from here, and a PBX sent it back (RFC 3261, 16.3).
                         return self.sip.respond(txn, Response::new(482, None));
                     }
-                    self.on_invite(txn, request);
+                    if let Some(request) = self.replacement(txn, request) {
+                        self.on_invite(txn, request);
+                    }
                 } else {
                     self.sip.respond(txn, Response::new(481, None));
                 }
@@ -281,7 +296,7 @@ impl Core {
     fn dialog_of(&self, request: &Incoming) -> Option<(CallId, Leg)> {
         let local_tag = request.to.tag.clone()?;
         let key = DialogKey { call_id: request.call_id.clone(), local_tag };
-        self.table.dialogs.get(&key).copied()
+        self.table.dialog(&key)
     }
 
     fn on_deadline(&mut self) {
@@ -346,6 +361,7 @@ impl Core {
                     }
                 }
                 Output::Identify { leg, number } => self.identify(id, leg, number),
+                Output::Refer { leg, replaces } => self.refer(id, leg, replaces),
                 Output::Release { leg } => self.media.stop_recording(id, leg),
                 Output::EndRecording { recording } => self.keeper.over(recording),
                 Output::Tell(fact) => self.tell(id, &fact),

@@ -218,6 +218,7 @@ fn end_cause(cause: Cause) -> EndCause {
         Cause::Expired => EndCause::Expired,
         Cause::Unavailable => EndCause::Unavailable,
         Cause::MediaLost => EndCause::Failed,
-        Cause::Agent => EndCause::Drained,
+        // A transfer ends a leg; the call is over only with its last one.
+        Cause::Agent | Cause::Transferred => EndCause::Drained,
     }
 }

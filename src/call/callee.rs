@@ -7,7 +7,7 @@ use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Of
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
 use crate::call::message::{
-    ALLOW, Answered, ClientTxn, Headers, Method, Request, Response, Unanswered,
+    ALLOW, Answered, ClientTxn, Headers, Method, Request, Response, SUPPORTED, Unanswered,
 };
 use crate::call::negotiate::{self, Session};
 use crate::call::passing;
@@ -36,12 +36,9 @@ impl Call {
                 }
             },
             CallerLeg::Established(leg) => {
-                // The caller's codec first; another one costs a re-INVITE to the caller.
                 let first = leg.session.media().map(|media| media.codec);
                 let others = negotiate::offered(&invite.body, &self.codecs);
-                let others = others.unwrap_or_else(|_| self.codecs.clone());
-                let others = others.into_iter().filter(|codec| Some(*codec) != first);
-                first.into_iter().chain(others).collect()
+                dialled_codecs(first, &others.unwrap_or_else(|_| self.codecs.clone()))
             }
             CallerLeg::Leaving(_) | CallerLeg::Gone => return,
         };
@@ -82,7 +79,7 @@ impl Call {
         request.headers.extend(passing::passed_on(&self.invite.headers));
         request.headers.push(passing::CALL_HEADER, self.id.to_string());
         request.headers.push("Allow", ALLOW);
-        request.headers.push("Supported", "timer");
+        request.headers.push("Supported", SUPPORTED);
         session_timer::propose(self.timers, raised.least, &mut request.headers);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
@@ -122,7 +119,9 @@ impl Call {
         if self.on_overtaken(txn, response, out) {
             return;
         }
-        if self.on_relayed_answer(txn, response, out) {
+        if self.on_relayed_answer(txn, response, out)
+            || self.on_transfer_answer(at, txn, response, out)
+        {
             return;
         }
         if let Some(leg) = self.offered_on(txn) {
@@ -131,17 +130,16 @@ impl Call {
         if let Some(leg) = self.updated_on(txn) {
             return self.on_update_answer(at, leg, response, out);
         }
-        self.identities.note(Leg::Callee, asserted(&response.headers));
+        if let Some(dialog) = self.answered_by(txn) {
+            return self.on_repeated_answer(&dialog, response, out);
+        }
         match std::mem::replace(&mut self.callee, CalleeLeg::Gone) {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
+                self.identities.note(Leg::Callee, asserted(&response.headers));
                 self.on_progress(at, *calling, response, out);
             }
             CalleeLeg::Cancelling(calling) if calling.txn == txn => {
                 self.on_cancelled_answer(*calling, response, out);
-            }
-            CalleeLeg::Established(established) if established.invite == Some(txn) => {
-                self.on_repeated_answer(&established.dialog, response, out);
-                self.callee = CalleeLeg::Established(established);
             }
             other => self.callee = other,
         }
@@ -160,7 +158,7 @@ impl Call {
         if self.overtaken.take_if(|overtaken| overtaken.txn == txn).is_some() {
             return;
         }
-        if self.relayed_unanswered(txn, why, out) {
+        if self.relayed_unanswered(txn, why, out) || self.transfer_unanswered(at, txn, why, out) {
             return;
         }
         if let Some(leg) = self.offered_on(txn) {
@@ -405,6 +403,14 @@ impl Call {
         }
     }
 
+    /// The dialog that the answer to our INVITE of this transaction has made.
+    fn answered_by(&mut self, txn: ClientTxn) -> Option<Dialog> {
+        let made = |established: &&mut Established| established.invite == Some(txn);
+        Leg::BOTH.into_iter().find_map(|leg| {
+            self.established(leg).filter(made).map(|established| established.dialog.clone())
+        })
+    }
+
     fn is_bye(&self, txn: ClientTxn) -> bool {
         matches!(&self.caller, CallerLeg::Leaving(leaving) if leaving.txn == txn)
             || matches!(&self.callee, CalleeLeg::Leaving(leaving) if leaving.txn == txn)
@@ -418,6 +424,12 @@ impl Call {
             self.callee = CalleeLeg::Gone;
         }
     }
+}
+
+/// The other party's codec first, and then the others: another one costs them a re-INVITE.
+pub(super) fn dialled_codecs(first: Option<Codec>, all: &[Codec]) -> Vec<Codec> {
+    let others = all.iter().copied().filter(|codec| Some(*codec) != first);
+    first.into_iter().chain(others).collect()
 }
 
 /// The status that the caller gets for the callee's. Challenges and redirects are between us and

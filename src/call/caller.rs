@@ -154,6 +154,9 @@ impl Call {
         request: Incoming,
         out: &mut Vec<Output>,
     ) {
+        if self.on_departing(leg, txn, &request, out) {
+            return;
+        }
         let Some(established) = self.established(leg) else {
             return self.without_dialog(at, leg, txn, &request, out);
         };
@@ -173,6 +176,7 @@ impl Call {
                 let response = allowing(Response::new(200, None));
                 out.push(Output::Respond { txn, response });
             }
+            Method::Refer => self.on_refer(leg, txn, &request, out),
             Method::Message | Method::Notify | Method::Subscribe | Method::Other(_) => {
                 self.relay(leg, txn, &request, out);
             }
@@ -193,6 +197,9 @@ impl Call {
     ) {
         self.parting = Some(Parting::of(request));
         out.push(Output::Respond { txn, response: Response::new(200, None) });
+        if self.leaves_by_transfer(leg) {
+            return;
+        }
         match leg {
             Leg::Caller => {
                 let caller = std::mem::replace(&mut self.caller, CallerLeg::Gone);

@@ -102,7 +102,7 @@ impl Call {
         match self.media(Leg::Caller).map(|media| media.codec) {
             Some(theirs) if theirs == codec => self.bridge(codec, out),
             Some(_) => {
-                self.want_codec(codec);
+                self.want_codec(Leg::Caller, codec);
                 self.offer(at, Leg::Caller, out);
             }
             None => {}

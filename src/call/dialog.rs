@@ -113,6 +113,18 @@ impl Dialog {
         &self.local_tag
     }
 
+    /// Whether the peer has this tag.
+    #[must_use]
+    pub fn is_with(&self, tag: &str) -> bool {
+        self.remote_tag.as_deref() == Some(tag)
+    }
+
+    /// `Call-ID`, our tag and the peer's, once the dialog has one.
+    #[must_use]
+    pub fn names(&self) -> Option<(&str, &str, &str)> {
+        Some((&self.call_id, &self.local_tag, self.remote_tag.as_deref()?))
+    }
+
     /// Our `Contact`, in angle brackets.
     #[must_use]
     pub fn contact_value(&self) -> String {

@@ -120,6 +120,8 @@ pub enum Cause {
     Dead,
     /// The call's media failed inside the agent.
     MediaLost,
+    /// Another party has taken the place of this one. A leg's alone: the call goes on.
+    Transferred,
 }
 
 impl Cause {
@@ -140,6 +142,7 @@ impl Cause {
             Cause::Unavailable => "unavailable",
             Cause::Dead => "dead",
             Cause::MediaLost => "media-lost",
+            Cause::Transferred => "transferred",
         }
     }
 

@@ -29,6 +29,24 @@ impl Identities {
 }
 
 impl Call {
+    /// Somebody else is on a leg for certain, whether they have a name or not.
+    pub(super) fn identify_as(
+        &mut self,
+        leg: Leg,
+        number: Option<PartyNumber>,
+        out: &mut Vec<Output>,
+    ) {
+        let known = self.identities.of(leg);
+        if self.phase == Phase::Over || number.as_ref().is_some_and(|n| known.contains(n)) {
+            return;
+        }
+        let number = number.unwrap_or_else(|| PartyNumber::unnamed(self.id, leg));
+        *known = vec![number.clone()];
+        if self.recorder == Recorder::Ready && self.permission.covers() {
+            out.push(Output::Identify { leg, number });
+        }
+    }
+
     /// A peer may name somebody else within the dialog, as PBXs do after a transfer. Who was
     /// permitted before is not who speaks now.
     pub(super) fn identify(&mut self, leg: Leg, headers: &Headers, out: &mut Vec<Output>) {

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use crate::call::departing::Departing;
+use crate::call::dialog::Dialog;
 pub use crate::call::fact::{Cause, Cut, Fact};
 use crate::call::identity::{Identities, asserted};
 use crate::call::leg::{CalleeLeg, CallerLeg, Indicated, Invited, Overtaken};
@@ -13,8 +15,11 @@ use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
     Answered, ClientTxn, Headers, Incoming, Request, Response, ServerTxn, Unanswered,
 };
+pub use crate::call::referring::Names;
+use crate::call::referring::{Referred, Transfer};
 use crate::call::relaying::{Parting, Relayed};
 use crate::call::renegotiating::Reoffer;
+use crate::call::replaces::Replaces;
 use crate::call::session_timer::Terms;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
@@ -82,6 +87,24 @@ pub enum Input {
         /// Who.
         party: PartyFacts,
     },
+    /// There are names for the dialog that [`Output::Refer`] asked for.
+    Referable {
+        /// The names.
+        names: Names,
+        /// The dialog at the new party's side that theirs is to take the place of.
+        replaces: Option<Replaces>,
+    },
+    /// An INVITE takes the place of a leg's dialog, which [`Call::replaceable`] allows.
+    Replacement {
+        /// Which leg's.
+        leg: Leg,
+        /// Its transaction.
+        txn: ServerTxn,
+        /// Our tag in its dialog.
+        tag: String,
+        /// The INVITE.
+        request: Incoming,
+    },
     /// A command from outside.
     Command {
         /// What is wanted.
@@ -142,6 +165,14 @@ pub enum Output {
         leg: Leg,
         /// Who, as the leg's peer says.
         number: PartyNumber,
+    },
+    /// Somebody is to be dialled in the place of a leg's party; answer with
+    /// [`Input::Referable`].
+    Refer {
+        /// Which leg's.
+        leg: Leg,
+        /// The dialog that the one who asked for it wants replaced, as they know it.
+        replaces: Option<Replaces>,
     },
     /// Stop writing the leg's voice: its permission is gone.
     Release {
@@ -231,6 +262,14 @@ pub struct Call {
     pub(super) farewell: Option<(Instant, Cause)>,
     /// Requests of one leg that the other one is to answer.
     pub(super) relayed: Vec<Relayed>,
+    /// Somebody who is to be dialled once there are names for it.
+    pub(super) referred: Option<Referred>,
+    /// Somebody who is dialled in the place of a party.
+    pub(super) transfer: Option<Box<Transfer>>,
+    /// How many transfers were asked for.
+    pub(super) refers: u32,
+    /// Dialogs of parties who have been replaced.
+    pub(super) departing: Vec<Departing>,
     /// One party's new offer, while the other one is asked about it.
     pub(super) passing: Option<Reoffer>,
     /// What the callee's answer said besides, for a caller who is still to be answered.
@@ -291,6 +330,10 @@ impl Call {
             beeping: Beeping::Off,
             farewell: None,
             relayed: Vec::new(),
+            referred: None,
+            transfer: None,
+            refers: 0,
+            departing: Vec::new(),
             passing: None,
             connected: Headers::new(),
             parting: None,
@@ -335,6 +378,10 @@ impl Call {
                 }
                 self.permit(at, Asked::Replaced { party }, out);
             }
+            Input::Referable { names, replaces } => self.on_referable(at, names, replaces, out),
+            Input::Replacement { leg, txn, tag, request } => {
+                self.on_replacement(at, leg, (txn, tag), &request, out);
+            }
             Input::Command { order, id } => self.permit(at, Asked::Command { order, id }, out),
             Input::MediaLost => self.end(at, Cause::MediaLost, out),
             Input::HangUp => self.end(at, Cause::Agent, out),
@@ -349,7 +396,9 @@ impl Call {
     pub fn deadline(&self) -> Option<Instant> {
         let farewell = self.farewell.map(|(until, _)| until);
         let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.until);
-        let legs = [self.caller.deadline(), self.callee.deadline(), overtaken];
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.calling.give_up);
+        let departing = self.departing.iter().map(|one| one.until).min();
+        let legs = [self.caller.deadline(), self.callee.deadline(), overtaken, transfer, departing];
         legs.into_iter().chain([self.permission.deadline(), farewell]).flatten().min()
     }
 
@@ -377,6 +426,23 @@ impl Call {
                 CalleeLeg::Established(established) => established.session.media(),
                 _ => None,
             },
+        }
+    }
+
+    /// A leg's dialog, where it is established.
+    pub(super) fn dialog(&self, leg: Leg) -> Option<&Dialog> {
+        match (leg, &self.caller, &self.callee) {
+            (Leg::Caller, CallerLeg::Established(established), _)
+            | (Leg::Callee, _, CalleeLeg::Established(established)) => Some(&established.dialog),
+            _ => None,
+        }
+    }
+
+    /// Our own end of a leg.
+    pub(super) fn side_of(&self, leg: Leg) -> Option<&Side> {
+        match leg {
+            Leg::Caller => Some(&self.side),
+            Leg::Callee => self.inline.as_ref().map(|inline| &inline.callee),
         }
     }
 
@@ -422,6 +488,8 @@ impl Call {
         self.tick_caller(at, out);
         self.tick_callee(at, out);
         self.tick_sessions(at, out);
+        self.tick_transfer(at, out);
+        self.end_departing(Some(at.instant), out);
         if let Some((until, cause)) = self.farewell
             && until <= at.instant
         {
@@ -463,6 +531,8 @@ impl Call {
         self.grants.clear();
         out.push(Output::CloseMedia);
         self.end_relays(out);
+        self.end_transfer(at, out);
+        self.end_departing(None, out);
         self.leave_caller(at, cause, out);
         self.leave_callee(at, cause, out);
         for leg in std::mem::take(&mut self.joined) {
@@ -472,7 +542,8 @@ impl Call {
     }
 
     fn finish_if_over(&mut self, out: &mut Vec<Output>) {
-        let gone = self.caller.is_gone() && self.callee.is_gone() && self.overtaken.is_none();
+        let legs_gone = self.caller.is_gone() && self.callee.is_gone();
+        let gone = legs_gone && self.overtaken.is_none() && self.transfer.is_none();
         let done = gone && !self.permission.owes_decision();
         if self.phase == Phase::Over && done && !self.over_said {
             self.over_said = true;

@@ -24,10 +24,10 @@ const OFFERS: u8 = 4;
 const GLARE_PAUSE: Duration = Duration::from_millis(700);
 
 impl Call {
-    /// The callee speaks another codec than the caller was answered with: it is to be offered to
-    /// the caller, whose INVITE named it too.
-    pub(super) fn want_codec(&mut self, codec: Codec) {
-        if let Some(established) = self.established(Leg::Caller) {
+    /// One party speaks another codec than the other was answered with: it is to be offered to the
+    /// latter.
+    pub(super) fn want_codec(&mut self, leg: Leg, codec: Codec) {
+        if let Some(established) = self.established(leg) {
             let aim = Aim::Codec(codec);
             established.offering = Offering::Wanted { aim, not_before: None, tries: 0 };
         }

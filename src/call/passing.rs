@@ -44,8 +44,6 @@ const OF_OUR_OWN: &[&str] = &[
     "Allow-Events",
     "Accept",
     "Accept-Encoding",
-    "Replaces",
-    "Join",
     "Expires",
     "WWW-Authenticate",
     "Proxy-Authenticate",
@@ -66,6 +64,19 @@ pub fn passed_on(invite: &Headers) -> Headers {
 #[must_use]
 pub fn within_dialog(request: &Headers) -> Headers {
     without(request, &[OF_ONE_DIALOG])
+}
+
+/// The headers of an INVITE that say who calls (RFC 3325, RFC 3323).
+#[must_use]
+pub fn identity(invite: &Headers) -> Headers {
+    let names = ["P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy"];
+    let mut identity = Headers::new();
+    for (name, value) in invite.iter() {
+        if names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            identity.push(name, value.clone());
+        }
+    }
+    identity
 }
 
 /// The same headers with this `Max-Forwards`.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::call::message::{ClientTxn, Headers, Response};
+use crate::call::message::{ClientTxn, Headers, Response, SUPPORTED};
 
 /// The shortest interval that a peer may be given who names no `Min-SE` (RFC 4028, 9).
 pub const LEAST: Duration = Duration::from_secs(90);
@@ -129,7 +129,7 @@ pub(super) struct Granted {
 impl Granted {
     /// Adds the timer to the response.
     pub(super) fn write(self, headers: &mut Headers) {
-        headers.push("Supported", "timer");
+        headers.push("Supported", SUPPORTED);
         let Some((interval, refresher)) = self.agreed else { return };
         if self.support.is_some() {
             headers.push("Require", "timer");
@@ -331,7 +331,7 @@ impl SessionTimer {
 
     /// Adds the timer to a re-INVITE or UPDATE of ours.
     pub(super) fn write(&self, headers: &mut Headers) {
-        headers.push("Supported", "timer");
+        headers.push("Supported", SUPPORTED);
         let (interval, party) = match self.state {
             State::Endless => return,
             State::Running { interval, refresher: Refresher::Peer, .. } => (interval, "uas"),

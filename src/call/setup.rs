@@ -69,6 +69,17 @@ pub struct Inline {
     pub hop: Hop,
     /// How long the callee may ring.
     pub ring_for: Duration,
+    /// Whether a party may hand the other one over.
+    pub transfers: Transfers,
+}
+
+/// What becomes of a REFER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfers {
+    /// Whoever is named is dialled at the call's own next hop.
+    Followed,
+    /// It is declined.
+    Refused,
 }
 
 /// Our own end of a leg.

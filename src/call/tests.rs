@@ -7,6 +7,7 @@ mod orders;
 mod passing;
 mod rig;
 mod session_timers;
+mod transfers;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Reads the sections that [`crate::config::settings`] describes.
 
+use crate::call::setup::Transfers;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,10 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
             ["127.0.0.0/8", "::1/128"].iter().filter_map(|cidr| cidr.parse().ok()).collect()
         }),
         info_keys: section.field("info_keys").boolean(false),
+        transfers: section.field("transfers").word(
+            Transfers::Followed,
+            &[("follow", Transfers::Followed), ("refuse", Transfers::Refused)],
+        ),
         timers,
         ring_within: section.field("ring_within").span(180 * SECOND, SECOND, HOUR),
         max_calls: usize::try_from(section.field("max_calls").integer(2000, 1..=100_000))

@@ -1,6 +1,7 @@
 //! Everything but routes and policies: `[sip]`, `[media]`, `[keys]`, `[storage]`, `[nats]`,
 //! `[http]`, `[shutdown]`.
 
+use crate::call::setup::Transfers;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -25,6 +26,8 @@ pub struct Sip {
     pub peers: Vec<Network>,
     /// Whether a key may come by SIP INFO.
     pub info_keys: bool,
+    /// Whether a party may hand the other one over by REFER.
+    pub transfers: Transfers,
     /// How long the next hop may ring before the call is given back as not answered.
     pub ring_within: Duration,
     /// What is asked of both legs, and agreed to, of session timers (RFC 4028).

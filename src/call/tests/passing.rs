@@ -4,56 +4,6 @@ use super::rig::*;
 use super::*;
 use crate::call::message::Answered;
 
-/// Both talk.
-fn talking() -> Rig {
-    let mut rig = dialling();
-    rig.callee_says(200, ANSWER);
-    assert_eq!(rig.relays(), 2);
-    rig
-}
-
-impl Rig {
-    /// A request in a leg's dialog.
-    fn asks(&mut self, leg: Leg, method: Method, headers: Headers, body: &str) -> ServerTxn {
-        self.cseq += 1;
-        self.txn += 1;
-        let mut request = incoming(method, self.cseq);
-        if leg == Leg::Callee {
-            request.call_id = "other-leg".into();
-            request.from.tag = Some("callee-tag".into());
-        }
-        request.to.tag = Some(format!("{leg}-side"));
-        request.headers = headers;
-        request.body = Bytes::from(body.to_owned());
-        let txn = ServerTxn(self.txn);
-        self.feed(Input::Request { leg, txn, request });
-        txn
-    }
-
-    /// The request that goes to the other side, with its transaction.
-    fn passed(&self, method: &Method) -> Option<(ClientTxn, &crate::call::message::Request)> {
-        self.out.iter().find_map(|output| match output {
-            Output::Send { txn, request } if request.method == *method => Some((*txn, request)),
-            _ => None,
-        })
-    }
-
-    fn answers(&mut self, txn: ClientTxn, response: Answered) -> &mut Self {
-        self.feed(Input::Response { txn, response })
-    }
-
-    fn acks(&mut self, leg: Leg) {
-        let mut request = incoming(Method::Ack, self.cseq);
-        if leg == Leg::Callee {
-            request.call_id = "other-leg".into();
-            request.from.tag = Some("callee-tag".into());
-        }
-        request.to.tag = Some(format!("{leg}-side"));
-        request.body = Bytes::new();
-        self.feed(Input::Ack { leg, request });
-    }
-}
-
 fn line(body: &Bytes, of: &[&str]) -> String {
     let text = String::from_utf8_lossy(body).into_owned();
     let found = text.lines().find(|line| of.contains(line)).unwrap_or_default();

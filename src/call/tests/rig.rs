@@ -14,7 +14,7 @@ use crate::call::message::{
     Transport,
 };
 use crate::call::session_timer::{LEAST, Terms};
-use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
+use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side, Transfers};
 use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, PartyFacts};
 use crate::consent::policy::{
@@ -292,6 +292,7 @@ pub(super) fn setup(policy: Policy, inline: bool) -> Setup {
         call_id: "other-leg".into(),
         hop: hop(5080),
         ring_for: Duration::from_secs(180),
+        transfers: Transfers::Followed,
     };
     Setup {
         call: CallId(Uuid::from_u128(1)),
@@ -394,4 +395,60 @@ pub(super) fn dialling() -> Rig {
     assert_eq!(rig.blocked(), Some(Denial::Unavailable));
     assert!(rig.sent(&Method::Invite).is_some());
     rig
+}
+
+/// Both talk.
+pub(super) fn talking() -> Rig {
+    let mut rig = dialling();
+    rig.callee_says(200, ANSWER);
+    assert_eq!(rig.relays(), 2);
+    rig
+}
+
+impl Rig {
+    /// A request in a leg's dialog.
+    pub(super) fn asks(
+        &mut self,
+        leg: Leg,
+        method: Method,
+        headers: Headers,
+        body: &str,
+    ) -> ServerTxn {
+        self.cseq += 1;
+        self.txn += 1;
+        let mut request = incoming(method, self.cseq);
+        if leg == Leg::Callee {
+            request.call_id = "other-leg".into();
+            request.from.tag = Some("callee-tag".into());
+        }
+        request.to.tag = Some(format!("{leg}-side"));
+        request.headers = headers;
+        request.body = Bytes::from(body.to_owned());
+        let txn = ServerTxn(self.txn);
+        self.feed(Input::Request { leg, txn, request });
+        txn
+    }
+
+    /// The request that goes to the other side, with its transaction.
+    pub(super) fn passed(&self, method: &Method) -> Option<(ClientTxn, &Request)> {
+        self.out.iter().find_map(|output| match output {
+            Output::Send { txn, request } if request.method == *method => Some((*txn, request)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn answers(&mut self, txn: ClientTxn, response: Answered) -> &mut Self {
+        self.feed(Input::Response { txn, response })
+    }
+
+    pub(super) fn acks(&mut self, leg: Leg) {
+        let mut request = incoming(Method::Ack, self.cseq);
+        if leg == Leg::Callee {
+            request.call_id = "other-leg".into();
+            request.from.tag = Some("callee-tag".into());
+        }
+        request.to.tag = Some(format!("{leg}-side"));
+        request.body = Bytes::new();
+        self.feed(Input::Ack { leg, request });
+    }
 }
