@@ -119,3 +119,57 @@ fn an_interval_that_is_too_short_is_refused_with_the_one_that_is_not() {
     Sipp::plays(&caller, Some(agent.udp())).service("200").run().expect_success();
     callee.finish().expect_success();
 }
+
+const RELIABLE: &str = "Require: 100rel\nRSeq: 71\n";
+
+#[test]
+fn early_media_is_acknowledged_on_both_legs_and_described_once() {
+    let caller = Scenario::calls(&pcmu(), "Supported: 100rel\n").hears_reliably(183, "");
+    let caller = caller.hears(200, &[]).acknowledges_number(1).waits(200).hangs_up();
+    let callee = Scenario::is_called().answers_with(183, RELIABLE, &pcmu());
+    let callee = callee.hears_request("PRACK").answers_request(200, "").waits(300);
+    let callee = callee.answers(200, "").hears_request("ACK").waits_for_bye();
+    let done = call(&caller, &callee);
+    let prack = &heard(&done.callee, "PRACK")[0];
+    assert_eq!(header(prack, "RAck"), ["71 1 INVITE"]);
+    let early = &heard(&done.caller, "SIP/2.0 183")[0];
+    assert_eq!(header(early, "Require"), ["100rel"]);
+    assert_ne!(header(early, "RSeq"), ["71"], "each leg counts for itself");
+    assert!(early.contains("m=audio"));
+    let answers = heard(&done.caller, "SIP/2.0 200");
+    let of = |method: &str| {
+        let mut with = answers.iter().filter(|m| header(m, "CSeq")[0].ends_with(method));
+        with.next().expect("an answer").clone()
+    };
+    assert!(of("PRACK").find("m=audio").is_none() && of("INVITE").find("m=audio").is_none());
+    assert_eq!(cause(&done.agent), "hung-up");
+}
+
+#[test]
+fn a_caller_without_an_offer_who_insists_gets_ours_with_the_ringing() {
+    let caller = Scenario::calls("", "Require: 100rel\n").hears_reliably(180, &pcmu());
+    let caller = caller.hears(200, &[]).acknowledges_number(1).waits(300).hangs_up();
+    let done = call(&caller, &Scenario::is_called().picks_up(&pcmu()).waits_for_bye());
+    assert!(heard(&done.caller, "SIP/2.0 180")[0].contains("m=audio"));
+    let answer = heard(&done.caller, "SIP/2.0 200").pop().expect("an answer");
+    assert_eq!(header(&answer, "Content-Length"), ["0"], "{answer}");
+    assert!(done.agent.log().contains("bridged"), "{}", done.agent.log());
+}
+
+#[test]
+fn of_several_telephones_each_is_acknowledged_and_one_is_talked_to() {
+    let (first, second) = (";tag=first", ";tag=second");
+    let callee = Scenario::is_called().answers_as(first, 183, RELIABLE, &pcmu());
+    let callee = callee.hears_request("PRACK").answers_request(200, "");
+    let callee = callee.answers_as(second, 183, RELIABLE, &pcmu());
+    let callee = callee.hears_request("PRACK").answers_request(200, "").waits(100);
+    let callee = callee.answers_as(second, 200, "", "").hears_request("ACK").waits_for_bye();
+    let caller = Scenario::calls(&pcmu(), "").hears(183, &[100]).hears(200, &[183]).acknowledges();
+    let done = call(&caller.waits(200).hangs_up(), &callee);
+    let to = |message: &String| header(message, "To").concat();
+    let pracks = heard(&done.callee, "PRACK");
+    assert!(to(&pracks[0]).ends_with(first) && to(&pracks[1]).ends_with(second), "{pracks:?}");
+    for method in ["ACK", "BYE"] {
+        assert!(to(&heard(&done.callee, method)[0]).ends_with(second));
+    }
+}

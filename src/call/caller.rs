@@ -23,6 +23,9 @@ impl Call {
             self.side.record = Some(self.record_state(Leg::Caller));
         }
         let CallerLeg::Invited(invited) = &self.caller else { return };
+        if self.provisional.delays_answer() {
+            return;
+        }
         let session = match invited.early.clone() {
             Some(session) => Ok(session),
             None => self.describe_to_caller(),
@@ -38,8 +41,12 @@ impl Call {
     fn accept_caller(&mut self, at: Moment, session: Session, out: &mut Vec<Output>) {
         let indicated = self.side.record.map_or(Indicated::Nothing, Indicated::State);
         let CallerLeg::Invited(invited) = &self.caller else { return };
-        let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
-        let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
+        let (dialog, tag) = (invited.dialog.clone(), Some(self.side.tag.clone()));
+        let response = match self.provisional.is_described() {
+            // Both have said all there is to say (RFC 6337, 2.1).
+            true => contacting(Response::new(200, tag), &dialog),
+            false => described(200, tag, &dialog, &session),
+        };
         let mut response = with_record_route(response, &self.invite);
         response.headers.extend(std::mem::take(&mut self.connected));
         // One that is too short was refused before there was a call.
@@ -172,6 +179,10 @@ impl Call {
             Method::Bye => self.on_bye(at, leg, txn, &request, out),
             Method::Info => self.on_info(at, leg, txn, &request, out),
             Method::Invite | Method::Update => self.on_reoffer(at, leg, txn, request, out),
+            Method::Prack if leg == Leg::Caller => self.on_late_prack(txn, &request, out),
+            Method::Prack => {
+                out.push(Output::Respond { txn, response: Response::new(481, None) });
+            }
             Method::Options => {
                 let response = allowing(Response::new(200, None));
                 out.push(Output::Respond { txn, response });
@@ -294,6 +305,9 @@ impl Call {
         request: &Incoming,
         out: &mut Vec<Output>,
     ) {
+        if self.on_early_request(at, leg, txn, request, out) {
+            return;
+        }
         let (leaving, early) = match leg {
             Leg::Caller => (
                 matches!(self.caller, CallerLeg::Leaving(_)),

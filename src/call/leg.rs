@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
+use crate::call::forks::Forks;
 use crate::call::message::{ClientTxn, Headers, ServerTxn};
 use crate::call::negotiate::Session;
 use crate::call::session_timer::{Raised, SessionTimer};
@@ -44,7 +45,9 @@ pub(super) enum CalleeLeg {
 #[derive(Debug)]
 pub(super) struct Invited {
     pub(super) txn: ServerTxn,
-    /// The answer that went out in a 183, so that the 200 repeats it.
+    /// The dialog to be, for requests that come before the final answer.
+    pub(super) dialog: Dialog,
+    /// What went out in a 183, so that the 200 repeats it: the answer, or our offer.
     pub(super) early: Option<Session>,
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Calling {
     pub(super) progress: Progress,
     /// What its 422s have said.
     pub(super) raised: Raised,
+    /// The telephones that it has reached.
+    pub(super) forks: Forks,
 }
 
 /// What the callee's side has told so far.

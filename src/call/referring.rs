@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::call::callee::dialled_codecs;
 use crate::call::dialog::{Dialog, Outgoing};
+use crate::call::forks::Forks;
 use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Output, Purpose};
@@ -198,7 +199,8 @@ impl Call {
         out.push(Output::Send { txn, request });
         let progress = Progress::Nothing;
         let raised = Raised::default();
-        let calling = Calling { txn, dialog, session, give_up, progress, raised };
+        let forks = Forks::default();
+        let calling = Calling { txn, dialog, session, give_up, progress, raised, forks };
         let stage = Stage::Dialling;
         self.transfer = Some(Box::new(Transfer { leg, calling, stage, subscription, number }));
     }

@@ -2,9 +2,11 @@
 
 mod another;
 mod asking;
+mod forks;
 mod indicating;
 mod orders;
 mod passing;
+mod reliable;
 mod rig;
 mod session_timers;
 mod transfers;

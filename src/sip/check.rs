@@ -8,7 +8,7 @@ use crate::sip::decode;
 use crate::sip::text::contains;
 
 /// The option tags that we support; any other `Require` is refused.
-pub(super) const SUPPORTED: &[&str] = &["replaces", "timer"];
+pub(super) const SUPPORTED: &[&str] = &["100rel", "replaces", "timer"];
 
 /// The bodies that we read.
 pub(super) const ACCEPT: &str = "application/sdp, multipart/mixed";

@@ -107,6 +107,22 @@ impl Scenario {
         self.message("", &head, "")
     }
 
+    /// The same, where other requests have gone before it.
+    pub fn acknowledges_number(self, cseq: u32) -> Self {
+        let head = self.in_dialog("ACK", cseq);
+        self.message("", &head, "")
+    }
+
+    /// Waits for a reliable provisional response, and says PRACK with this description.
+    pub fn hears_reliably(self, status: u16, body: &str) -> Self {
+        let this = self.raw(&format!(
+            "<recv response=\"100\" optional=\"true\"/>\n<recv response=\"{status}\" rrs=\"true\">\
+             <action><ereg regexp=\"[0-9]+\" search_in=\"hdr\" header=\"RSeq:\" \
+             assign_to=\"rseq\"/></action></recv>\n"
+        ));
+        this.requests_with("PRACK", "RAck: [$rseq] 1 INVITE\n", body).hears(200, &[])
+    }
+
     /// The same, with the answer to what the 2xx offered.
     pub fn acknowledges_with(self, answer: &str) -> Self {
         let head = self.in_dialog("ACK", self.cseq);
@@ -173,8 +189,13 @@ impl Scenario {
 
     /// The same with further header lines.
     pub fn answers_with(self, status: u16, headers: &str, body: &str) -> Self {
+        self.answers_as(CALLEE_TAG, status, headers, body)
+    }
+
+    /// The same by one of several telephones that the INVITE has reached: `;tag=` and its tag.
+    pub fn answers_as(self, tag: &str, status: u16, headers: &str, body: &str) -> Self {
         let retrans = if status >= 200 { "retrans=\"500\"" } else { "" };
-        let tag = if status == 100 { "" } else { CALLEE_TAG };
+        let tag = if status == 100 { "" } else { tag };
         let head = format!(
             "SIP/2.0 {status} Whatever\nVia:[$via]\n[last_From:]\nTo:[$to]{tag}\n\
              [last_Call-ID:]\nCSeq: 1 INVITE\n[last_Record-Route:]\n{contact}\n{headers}",

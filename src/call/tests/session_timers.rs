@@ -78,7 +78,7 @@ fn in_dialog(rig: &mut Rig, method: Method, cseq: u32, lines: &[(&'static str, &
 fn the_callee_is_offered_a_timer_and_a_caller_with_one_is_granted_it() {
     let mut rig = calls_with(&[("Supported", "timer"), ("Session-Expires", "600")]);
     let invite = rig.sent(&Method::Invite).expect("an INVITE").headers.clone();
-    assert_eq!(text(&invite, "Supported").as_deref(), Some("replaces, timer"));
+    assert_eq!(text(&invite, "Supported").as_deref(), Some("100rel, replaces, timer"));
     assert_eq!(text(&invite, "Session-Expires").as_deref(), Some("1800"));
     assert_eq!(text(&invite, "Min-SE").as_deref(), Some("90"));
     rig.callee_says(200, ANSWER);
