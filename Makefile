@@ -1,7 +1,7 @@
 # `make run` shows the product, `make test` proves it. Everything else is for those who change it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak model mutants check fmt clippy doc deny bench clean build-tools test-tools
+.PHONY: help run build test soak model mutants fuzz check fmt clippy doc deny bench clean build-tools test-tools
 
 CARGO ?= cargo
 # Tools that tests and checks need and that no system package has current: a Python venv.
@@ -16,6 +16,7 @@ help:
 	@echo "make soak   the tests that go round and round, for an hour or two"
 	@echo "make model  check every interleaving of the permission machine, DEPTH=5 steps deep"
 	@echo "make mutants  change the permission machine at each place, and see that a test notices"
+	@echo "make fuzz   every parser against libFuzzer, SECONDS=60 each, or one: TARGET=sdp_offer"
 	@echo "make check  formatting, lints, documentation, licences"
 	@echo "make bench  measure what the parts cost, as one table"
 	@echo "make clean  remove everything that was built or downloaded"
@@ -43,6 +44,7 @@ soak: build-tools test-tools
 		--test a-crash-loses-at-most-a-chunk \
 		--test a-power-cut-loses-at-most-two-seconds \
 		--test ten-thousand-calls-leave-nothing-behind
+	ASSENT_SOAK=1 $(CARGO) test --locked --lib fuzz::
 
 # Hours for all of them: SHARD=0/8 does an eighth, FILES=src/consent/party.rs one file.
 # docs/proof.md lists those that live, and why.
@@ -56,6 +58,27 @@ mutants: build-tools $(MUTANTS)/bin/cargo-mutants
 
 $(MUTANTS)/bin/cargo-mutants:
 	$(CARGO) install cargo-mutants --version 27.1.0 --locked --root $(MUTANTS)
+
+# libFuzzer wants the coverage of an unstable compiler flag, which the stable one has too, and no
+# sanitizer: nothing here is unsafe. Starts from fuzz/seeds and keeps what it finds in fuzz/corpus.
+# An input that breaks something is in fuzz/artifacts; put it into fuzz/seeds/<target>, and
+# `make test` tries it from then on.
+FUZZ    := target/test-tools/cargo-fuzz
+SECONDS ?= 60
+TARGET  ?= $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+
+fuzz: build-tools $(FUZZ)/bin/cargo-fuzz
+	@set -e; for target in $(TARGET); do \
+		mkdir -p fuzz/corpus/$$target; \
+		seeds=fuzz/seeds/$$target; \
+		case $$target in sip_framing|sip_message) seeds="$$seeds tests/vectors/sip-torture";; esac; \
+		RUSTC_BOOTSTRAP=1 $(FUZZ)/bin/cargo-fuzz run --sanitizer none $$target \
+			fuzz/corpus/$$target $$seeds -- -max_total_time=$(SECONDS) -max_len=16384 \
+			-timeout=10 -rss_limit_mb=1024 -print_final_stats=1; \
+	done
+
+$(FUZZ)/bin/cargo-fuzz:
+	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --root $(FUZZ)
 
 check: fmt clippy doc deny
 

@@ -17,6 +17,9 @@ pub mod control;
 pub mod erasure;
 pub mod event;
 pub mod export;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod ids;
 pub mod keys;

@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
+mod torture;
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use support::talker::{Callee, Caller, Invitation, Rings};
+use support::wire_phone::WirePhone;
 use support::{Agent, wait_for, wait_until};
+use torture::{OverTcp, OverUdp};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -170,6 +173,131 @@ fn messages_that_do_not_parse_name_nobody() {
     names_nobody(&agent);
 }
 
+/// Who and what is named in the messages of RFC 4475 and RFC 5118.
+const TORTURED: [&str; 24] = [
+    "19725552222",
+    "13035551111",
+    "16505552222",
+    "jdrosen",
+    "Rosenberg",
+    "vivekg",
+    "Watson",
+    "Alexander",
+    "amazinglylong",
+    "extreme",
+    "fluffy",
+    "kumiko",
+    "UserB",
+    "j_user",
+    "null-",
+    "BEL",
+    "mundane",
+    "работающий",
+    "大停電",
+    "spaces",
+    "newfangled",
+    "Smith",
+    "totallyopaque",
+    "Live video",
+];
+
+#[test]
+fn the_torture_messages_name_nobody() {
+    let callee = Callee::start(Rings::Busy("Frau Muster \u{1b}[31mist nicht da"));
+    let agent = Agent::builder()
+        .inline(callee.uri())
+        .policy("gate", "\"standing\"")
+        .policy("ask", "[]")
+        .policy("standing", "{ caller = \"c\", callee = \"a\" }")
+        .env("ASSENT_LOG", "trace")
+        .start();
+    let mut peer = OverUdp::at_its_own_address(agent.udp());
+    for vector in torture::vectors() {
+        peer.send(&vector, || callee.invited());
+        // Those that came as a call over UDP already are the same call.
+        if vector.udp.0.iter().all(|outcome| *outcome != torture::Outcome::Called) {
+            OverTcp::connect(agent.tcp()).send(&vector, || None);
+        }
+    }
+    let log = agent.log();
+    assert!(log.contains("does not parse") && log.contains("call ended"), "they were there");
+    for line in log.lines() {
+        for name in TORTURED {
+            assert!(!line.contains(name), "the log names {name:?}: {line}");
+        }
+    }
+    names_nobody(&agent);
+    agent.signal("KILL");
+}
+
+#[test]
+fn hostile_headers_bodies_and_packets_name_nobody() {
+    let escape = "\u{1b}]0;Sonderbar\u{7}\u{1b}[2J\u{8}\u{b}\u{7f}\u{85}\u{9b}31m\u{202e}";
+    let names = [
+        "Subject",
+        "User-Agent",
+        "Server",
+        "Organization",
+        "Reason",
+        "Diversion",
+        "History-Info",
+        "User-to-User",
+        "Session-ID",
+        "Privacy",
+        "Alert-Info",
+        "Call-Info",
+        "Accept-Language",
+        "X-Assent-Direction",
+        "X-Assent-Call",
+        "P-Asserted-Identity",
+        "Remote-Party-ID",
+        "Authorization",
+        "Proxy-Authorization",
+        "Identity",
+        "Geolocation",
+        "X-Geheim",
+    ];
+    let lines = |_: &str| -> String {
+        let value =
+            |name: &&str| format!("{name}: \"{escape}\" <sip:+4930777000333@h>;x={escape}\r\n");
+        names.iter().map(value).collect()
+    };
+    let agent = Agent::builder().sip("info_keys = true").env("ASSENT_LOG", "trace").start();
+    let attributes = format!("a=tool:{escape}\r\na=label:Geheim\r\na=fmtp:101 {escape}\r\n");
+    let mut phone = WirePhone::dial_offering(agent.udp(), "+4930777000222", lines, &attributes);
+    phone.acknowledge();
+    phone.talk_until_heard(5);
+    for (method, kind, body) in [
+        ("INFO", "application/dtmf-relay", format!("Signal=C\r\nDuration=160\r\nX: {escape}\r\n")),
+        ("INFO", "application/dtmf-relay", format!("Signal={escape}\r\nDuration=Geheim\r\n")),
+        ("INFO", "application/dtmf", format!("C{escape}")),
+        ("INFO", "text/plain", format!("Vertraulich {escape}")),
+        ("UPDATE", "application/sdp", format!("v=0\r\ns=Vertraulich {escape}\r\n")),
+        ("INVITE", "application/sdp", format!("v=0\r\no=Sonderbar {escape}\r\n")),
+        ("MESSAGE", "text/plain", format!("Geheim {escape}")),
+        ("REFER", "message/sipfrag", format!("Refer-To: <sip:+4930777000444@h>{escape}")),
+        ("Sonderbar", "text/plain", escape.to_owned()),
+    ] {
+        assert_ne!(phone.asks(method, kind, &body), 0);
+    }
+    let answer = format!(
+        "SIP/2.0 200 Sonderbar {escape}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{escape}\r\n\r\n"
+    );
+    phone.send_signal(answer.as_bytes());
+    phone.press(15, 3);
+    phone.send_media(format!("Sonderbar {escape}").as_bytes());
+    phone.send_media(&[0x80, 101, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 15]);
+    phone.talk(Duration::from_millis(100));
+    phone.hang_up();
+    logged(&agent, "call ended");
+    // In hex, as a log might show bytes.
+    let log = agent.log();
+    assert!(!log.to_lowercase().contains(&hex::encode("Sonderbar")), "a dump of a message");
+    assert!(!log.contains("\\u{1b}") && !log.contains("\\x1b"), "an escape, escaped: {log}");
+    names_nobody(&agent);
+    agent.signal("KILL");
+}
+
 /// Looks everywhere.
 #[track_caller]
 fn names_nobody(agent: &Agent) {
@@ -206,7 +334,9 @@ fn is_clean(place: &str, text: &str) {
         for secret in SECRETS {
             assert!(!line.contains(secret), "{place} names {secret:?}: {line}");
         }
-        let control = line.chars().find(|c| c.is_control() && *c != '\t');
+        // Those that turn the direction of a line are as good as control characters.
+        let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let control = line.chars().find(|c| (c.is_control() && *c != '\t') || turns(*c));
         assert_eq!(control, None, "{place} has a control character: {line:?}");
     }
 }

@@ -82,7 +82,6 @@ async fn what_cannot_be_answered_gets_no_answer() {
         "SIP/2.0 999 What\n\n".to_owned(),
         "INVITE sip:a SIP/2.0\n\n".to_owned(),
         invite("a").replace("Via:", "X-Via:"),
-        invite("a").replace("Via: {via}", "Via: SIP/2.0 nowhere"),
         invite("b").replace("From:", "X-From:").replace("sip:assent@test SIP", "a b SIP"),
         follow("c", "ACK", ""),
         follow("d", "ACK", "x").replace("CSeq: 1 ACK", "CSeq: 1 INVITE"),
@@ -97,6 +96,18 @@ async fn what_cannot_be_answered_gets_no_answer() {
             phone.say(text).await;
             phone.hears_nothing_more(&format!("{listener}-{n}")).await;
         }
+    }
+    edge.no_event();
+}
+
+#[tokio::test]
+async fn who_cannot_say_where_they_are_is_answered_where_they_spoke() {
+    let mut edge = Edge::start();
+    for listener in 0..4 {
+        let mut phone = Phone::to(edge.at(listener)).await;
+        phone.say(&invite("a").replace("Via: {via}", "Via: SIP/2.0 nowhere")).await;
+        assert_eq!(phone.hear().await.status(), 400);
+        phone.hears_nothing_more("nowhere").await;
     }
     edge.no_event();
 }

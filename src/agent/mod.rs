@@ -32,6 +32,9 @@ mod stop;
 mod tell;
 mod transfer;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use command::reads as order_reads;
+
 pub use bus::BusError;
 pub use fault::Fault;
 pub use recovery::RecoveryError;

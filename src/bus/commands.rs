@@ -182,7 +182,7 @@ async fn answer(
     sent.map_err(|why| Trouble::refused("an answer", why))
 }
 
-fn read(subject: &str, payload: &[u8]) -> Result<Command, Reply> {
+pub(crate) fn read(subject: &str, payload: &[u8]) -> Result<Command, Reply> {
     let bad = |message: &str| Reply::refused("malformed", message);
     let verb = subject.rsplit('.').next().and_then(|verb| verb.parse().ok());
     let verb = verb.ok_or_else(|| bad("a verb is one word of a-z, 0-9, - and _"))?;

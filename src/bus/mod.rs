@@ -15,6 +15,8 @@ mod streams;
 mod task;
 mod trouble;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use commands::read as read_command;
 pub use commands::{Command, Commands, Reply, Unsupported};
 pub use outbox::{Acknowledged, Backlog, Outbox, OutboxError, OutboxRow, Placed};
 pub use settings::{BadServers, BusConfig, BusTls, Credentials, Servers};

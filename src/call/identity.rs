@@ -63,7 +63,7 @@ impl Call {
 }
 
 /// The identity that a peer asserts (RFC 3325), or, from older ones, `Remote-Party-ID`.
-pub(super) fn asserted(headers: &Headers) -> Option<PartyNumber> {
+pub(crate) fn asserted(headers: &Headers) -> Option<PartyNumber> {
     let named = ["P-Asserted-Identity", "Remote-Party-ID"];
     let value = named.into_iter().find_map(|name| headers.first(name))?;
     let value = std::str::from_utf8(value).ok()?;

@@ -32,3 +32,6 @@ pub mod setup;
 #[cfg(test)]
 mod tests;
 pub mod timer;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use identity::asserted;

@@ -104,7 +104,7 @@ impl Lease {
     pub(super) fn note(&self, stop: Stop) {
         change(&self.state, |state| {
             let noted = u64::from(stop.number());
-            (noted > state & NOTED).then(|| state & !NOTED | noted)
+            (noted > state & NOTED).then_some(state & !NOTED | noted)
         });
     }
 }

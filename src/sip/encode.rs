@@ -65,14 +65,15 @@ pub(super) fn response(
 ) -> Result<sipx_sip::Response, Unsendable> {
     let status = StatusCode::new(neutral.status).ok_or(Unsendable::Status(neutral.status))?;
     let mut builder = ResponseBuilder::to_request(request, status, neutral.reason.clone())?;
-    if neutral.status != 100 {
-        builder = with_tag(builder, request, tag)?;
-    }
     builder = with_headers(builder, &neutral.headers)?;
     if neutral.headers.first("Server").is_none() && !product.is_empty() {
         builder = builder.header(HeaderName::Server, product.to_owned())?;
     }
-    Ok(builder.body(neutral.body.clone()).build())
+    let mut response = builder.body(neutral.body.clone()).build();
+    if neutral.status != 100 {
+        add_tag(&mut response.headers, tag)?;
+    }
+    Ok(response)
 }
 
 fn with_headers(
@@ -98,26 +99,34 @@ fn with_headers(
     Ok(builder)
 }
 
-fn with_tag(
-    builder: ResponseBuilder,
-    request: &sipx_sip::Request,
-    tag: &str,
-) -> Result<ResponseBuilder, Unsendable> {
-    let has_tag = match request.headers.typed::<sipx_sip::headers::To>() {
+fn add_tag(headers: &mut sipx_sip::Headers, tag: &str) -> Result<(), Unsendable> {
+    let has_tag = match headers.typed::<sipx_sip::headers::To>() {
         Some(Ok(to)) => to.params.iter().any(|param| param.is("tag")),
         // A `To` that cannot be read goes back as it came.
         _ => true,
     };
     if has_tag {
-        return Ok(builder);
+        return Ok(());
     }
     if !is_token(tag.as_bytes()) {
         return Err(Unsendable::Token("tag"));
     }
-    let mut to = request.headers.value(&HeaderName::To).unwrap_or_default().into_owned();
-    to.extend_from_slice(b";tag=");
-    to.extend_from_slice(tag.as_bytes());
-    Ok(builder.set_header(&HeaderName::To, to)?)
+    let at = headers.iter().position(|header| header.name() == &HeaderName::To).unwrap_or(0);
+    let to = headers.value(&HeaderName::To).unwrap_or_default().into_owned();
+    let tagged = as_it_came("To", &[&to, &b";tag="[..], tag.as_bytes()].concat());
+    headers.remove_first(&HeaderName::To);
+    headers.insert(at, tagged.ok_or(Unsendable::Token("To"))?);
+    Ok(())
+}
+
+/// A header read as if it had arrived. The builder takes no NUL, which is legal in the quoted
+/// name of somebody whom we answer (RFC 3261, 25.1).
+fn as_it_came(name: &str, value: &[u8]) -> Option<Header> {
+    let text = [b"SIP/2.0 200 \r\n", name.as_bytes(), b": ", value, b"\r\n\r\n"].concat();
+    let message = sipx_sip::parse_datagram(text.into(), &sipx_sip::Limits::stream()).ok()?;
+    let mut headers = message.headers().iter();
+    let header = headers.next()?.clone();
+    headers.next().is_none().then_some(header)
 }
 
 /// The CANCEL for an INVITE: its `Via`, its route, its identity (RFC 3261, 9.1).
@@ -231,6 +240,18 @@ mod tests {
         assert!(response(&incoming, &neutral, "a b", "").is_err());
         neutral.reason = "OK\r\nX: y".to_owned();
         assert!(response(&incoming, &neutral, "ours", "").is_err());
+    }
+
+    #[test]
+    fn whoever_has_a_nul_in_their_name_is_answered() {
+        let text = b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+            From: <sip:b>;tag=1\r\nTo: \"N\\\0L\" <sip:a>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        let parsed =
+            sipx_sip::parse_datagram(Bytes::from_static(text), &sipx_sip::Limits::datagram());
+        let Ok(sipx_sip::Message::Request(request)) = parsed else { panic!("it parses") };
+        let answer = response(&request, &Response::new(200, None), "ours", "").unwrap();
+        let to = answer.headers.value(&HeaderName::To).unwrap();
+        assert_eq!(to.as_ref(), b"\"N\\\0L\" <sip:a>;tag=ours");
     }
 
     #[test]

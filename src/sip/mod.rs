@@ -21,6 +21,8 @@ mod decode;
 mod encode;
 mod endpoint;
 mod framer;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod links;
 mod multipart;
 mod names;
@@ -42,50 +44,15 @@ pub use peers::Peers;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
-    use sipx_sip::Message;
 
-    use super::arrival::Intake;
-    use super::framer::Framer;
-    use super::secret::Secret;
-    use super::{Limits, check, decode, encode, refuse, via};
-    use crate::call::message::{Headers, Hop, Response, Transport};
+    use super::fuzz::message as read;
 
     const INVITE: &str = "INVITE sip:bob@b:5060;x=y SIP/2.0\r\nVia: SIP/2.0/UDP a:1;rport;branch=z9hG4bK1, \
         SIP/2.0/TCP [::1];branch=z9hG4bK2\r\nFrom: \"A\\\"\" <sip:alice%40@a>;tag=1\r\n\
         t: <tel:+4930;ext=1>\r\nCall-ID: id@h\r\nCSeq: 7 INVITE\r\nMax-Forwards: 7\r\n\
         m: <sip:alice@a;lr>, <sip:b>\r\nRecord-Route: <sip:p;lr>,\r\n <sip:q;lr>\r\n\
         Require: timer\r\nContent-Type: multipart/mixed;boundary=\"x\"\r\nl: 3\r\n\r\nv=0";
-
-    /// Everything that reads what a peer sent.
-    fn read(bytes: &[u8]) {
-        let source = Hop { transport: Transport::Udp, addr: ([127, 0, 0, 1], 9).into() };
-        let Ok(secret) = Secret::draw() else { return };
-        if let Some(salvaged) = refuse::salvage(bytes, source.addr) {
-            let _ = salvaged.answer(400, &secret, "");
-        }
-        let mut framer = Framer::new(4096, 4096);
-        framer.push(bytes);
-        while let Ok(Some(_)) = framer.next() {}
-        let limits = Intake::parsing(&Limits::default());
-        match sipx_sip::parse_datagram(Bytes::copy_from_slice(bytes), &limits) {
-            Ok(Message::Request(mut request)) => {
-                let _ = via::stamp(&mut request.headers, source.addr);
-                let tag = refuse::stateless_tag(&request.headers, &secret);
-                let _ = encode::response(&request, &Response::new(200, None), &tag, "");
-                let _ = encode::cancel(&request, &Headers::new());
-                let _ = check::request(&request, source, secret.cookie());
-                let _ = decode::incoming(&request, source);
-            }
-            Ok(Message::Response(response)) => {
-                let _ = decode::answered(&response);
-            }
-            Err(error) => {
-                let _ = refuse::status_for(&error);
-            }
-        }
-    }
 
     proptest! {
         #[test]

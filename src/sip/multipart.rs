@@ -21,7 +21,7 @@ pub(super) fn session(headers: &sipx_sip::Headers, body: &Bytes) -> Bytes {
     description(body, boundary).unwrap_or_default()
 }
 
-fn description(body: &Bytes, boundary: &[u8]) -> Option<Bytes> {
+pub(super) fn description(body: &Bytes, boundary: &[u8]) -> Option<Bytes> {
     // RFC 2046, 5.1.1: one to seventy characters.
     if boundary.is_empty() || boundary.len() > 70 {
         return None;

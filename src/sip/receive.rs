@@ -32,7 +32,7 @@ impl Core {
         let top = request.headers.typed::<Via>().and_then(Result::ok);
         let stamped = via::stamp(&mut request.headers, origin.source);
         let (Some(top), Some(reply_to)) = (top, stamped) else {
-            return self.counters.strays.add();
+            return self.lost(&request, origin);
         };
         let reply_to = match origin.channel {
             Channel::Udp(_) => reply_to,
@@ -55,6 +55,18 @@ impl Core {
             (None, Method::Ack) => self.stray_ack(&request, back),
             (None, Method::Cancel) => self.cancel_arrived(&request, back),
             (None, _) => self.admit(request, back),
+        }
+    }
+
+    /// A request whose topmost `Via` cannot be read (RFC 4475, 3.1.2.1): it is told so where it
+    /// came from.
+    fn lost(&mut self, request: &Request, origin: Origin) {
+        let Origin { channel, source } = origin;
+        match request.method {
+            Method::Ack => self.counters.strays.add(),
+            _ => {
+                self.refuse(request, &Refusal::new(400), Back { channel, reply_to: source, source })
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sipx_sip::error::{LimitKind, ParseError};
 use sipx_sip::headers::{CSeq, From};
-use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, Via};
+use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, StatusCode, Via};
 
 use crate::call::message::Response;
 use crate::sip::check::Refusal;
@@ -14,7 +14,7 @@ use crate::sip::encode;
 use crate::sip::secret::Secret;
 use crate::sip::via;
 
-/// The bytes of a refusal, ready to go back. `None` when the request lacks what an answer copies.
+/// The bytes of a refusal, ready to go back. `None` when nobody could tell what it answers.
 pub(super) fn answer(
     request: &Request,
     refusal: &Refusal,
@@ -26,8 +26,31 @@ pub(super) fn answer(
         let name = String::from_utf8_lossy(name.canonical()).into_owned();
         response.headers.push(name, value.clone());
     }
-    let response = encode::response(request, &response, tag, product).ok()?;
+    let response = match encode::response(request, &response, tag, product) {
+        Ok(response) => response,
+        Err(_) => incomplete(request, &response)?,
+    };
     Some(Message::Response(response).to_bytes())
+}
+
+/// The answer to a request that lacks From, To or Call-ID. Its sender finds it by its `Via` and
+/// its `CSeq` (RFC 3261, 17.1.3).
+fn incomplete(request: &Request, answer: &Response) -> Option<sipx_sip::Response> {
+    let status = StatusCode::new(answer.status)?;
+    let mut response = sipx_sip::Response::new(status, answer.reason.clone());
+    let ids = [&HeaderName::From, &HeaderName::To, &HeaderName::CallId];
+    let needed = [&HeaderName::Via, &HeaderName::CSeq];
+    let has = |name: &HeaderName| request.headers.get(name).is_some();
+    if ids.into_iter().all(has) || !needed.into_iter().all(has) {
+        return None;
+    }
+    for name in needed.into_iter().chain(ids) {
+        for header in request.headers.get_all(name) {
+            response.headers.push(header.clone());
+        }
+    }
+    response.headers.push(Header::build(HeaderName::ContentLength, "0").ok()?);
+    Some(response)
 }
 
 /// The tag that a refusal of this request bears, and by which its ACK is known.
@@ -147,6 +170,27 @@ mod tests {
         assert!(answer.contains("Via: SIP/2.0/UDP c\r\n"));
         assert!(answer.contains("CSeq: 1 INVITE\r\n"), "{answer}");
         assert!(answer.contains("To: <sip:b>;tag="), "{answer}");
+    }
+
+    #[test]
+    fn a_request_without_a_call_is_answered_with_what_it_has() {
+        let text =
+            b"INVITE sip:a SIP/2.0\r\nCSeq: 1 INVITE\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\r\n";
+        let request = |text: &'static [u8]| {
+            let limits = sipx_sip::Limits::datagram();
+            match sipx_sip::parse_datagram(Bytes::from_static(text), &limits) {
+                Ok(Message::Request(request)) => request,
+                other => panic!("{other:?}"),
+            }
+        };
+        let bytes = answer(&request(text), &Refusal::new(400), "t", "").unwrap();
+        assert_eq!(
+            bytes.as_ref(),
+            b"SIP/2.0 400 Bad Request\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+              CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+        );
+        let no_way_back = b"INVITE sip:a SIP/2.0\r\nCSeq: 1 INVITE\r\n\r\n";
+        assert_eq!(answer(&request(no_way_back), &Refusal::new(400), "t", ""), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Verdict {
     Drop,
     Twice,
     After(Duration),
+    /// To another target, whose answers find their way back as well.
+    To(SocketAddr),
 }
 
 /// Stands between clients and one target. SIP through it needs `rport` or a `Via` that names the
@@ -131,6 +133,10 @@ fn deliver(
     let times = match verdict {
         Verdict::Drop => 0,
         Verdict::Pass => 1,
+        Verdict::To(other) => {
+            from.send_to(bytes, other).ok();
+            0
+        }
         Verdict::Twice => 2,
         Verdict::After(delay) => {
             let due = Instant::now() + delay;

@@ -144,6 +144,10 @@ impl RecordParser {
         let Some(line) = text.iter().position(|&byte| byte == b'\n') else {
             return if text.len() > MAX_LINE { Err(wrong) } else { Ok(None) };
         };
+        // The same verdict however the text comes in pieces.
+        if line > MAX_LINE {
+            return Err(wrong);
+        }
         let (line, rest) = (text.get(..line).unwrap_or_default(), text.get(line + 1..));
         let Some(header) = rest.and_then(|rest| rest.first_chunk()) else { return Ok(None) };
         let preamble = Preamble::parse(line, header).ok_or(wrong)?;
