@@ -162,13 +162,6 @@ impl Scenario {
         self.message("retrans=\"500\"", &head, body)
     }
 
-    /// A request in the dialog with further header lines.
-    pub fn requests_with(mut self, method: &str, headers: &str, body: &str) -> Self {
-        self.cseq += 1;
-        let head = self.in_dialog(method, self.cseq) + headers;
-        self.message("retrans=\"500\"", &head, body)
-    }
-
     /// A key by SIP INFO.
     pub fn presses(self, key: char) -> Self {
         let body = format!("Signal={key}\nDuration=160\n");
