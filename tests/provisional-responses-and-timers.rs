@@ -58,22 +58,17 @@ const TIMER: &str = "Supported: timer\nAllow: INVITE, ACK, BYE, UPDATE\n";
 
 #[test]
 fn sessions_are_refreshed_on_both_legs_by_whoever_agreed_to() {
-    // Towards the caller by re-INVITE, which is all it allows; towards the callee by UPDATE.
+    // Towards the caller by re-INVITE, which is all it allows; towards the callee by UPDATE. An
+    // answer without an interval is the end of the timer.
+    let granted = "Session-Expires: 2;refresher=uac\nRequire: timer\n";
     let caller = Scenario::calls(&pcmu(), "Supported: timer\nSession-Expires: 2;refresher=uas\n");
     let caller = caller.gets_answer().hears_request("INVITE");
-    let caller = caller.answers_request_with(
-        200,
-        "Session-Expires: 2;refresher=uac\nRequire: timer\n",
-        &pcmu(),
-    );
-    let caller = caller.hears_request("ACK").hears_request("INVITE");
-    let caller = caller.answers_request_with(200, "Session-Expires: 2;refresher=uac\n", &pcmu());
-    let caller = caller.hears_request("ACK").hangs_up();
-    let granted = format!("{TIMER}Session-Expires: 2;refresher=uac\nRequire: timer\n");
-    let callee = Scenario::is_called().answers_with(200, &granted, &pcmu()).hears_request("ACK");
-    let refreshed = "Session-Expires: 2;refresher=uac\nRequire: timer\n";
-    let callee = callee.hears_request("UPDATE").answers_request_with(200, refreshed, "");
-    let callee = callee.waits_for_refreshes_and_bye(refreshed);
+    let caller = caller.answers_request_with(200, granted, &pcmu()).hears_request("ACK");
+    let caller = caller.hears_request("INVITE").answers_request(200, &pcmu());
+    let caller = caller.hears_request("ACK").waits(500).hangs_up();
+    let callee = Scenario::is_called().answers_with(200, &format!("{TIMER}{granted}"), &pcmu());
+    let callee = callee.hears_request("ACK").hears_request("UPDATE").answers_request(200, "");
+    let callee = callee.waits_for_bye();
     let done = call(&caller, &callee);
     let granted = &heard(&done.caller, "SIP/2.0 200")[0];
     assert_eq!(header(granted, "Session-Expires"), ["2;refresher=uas"]);

@@ -220,17 +220,6 @@ impl Scenario {
         self.message(retrans, &head, body)
     }
 
-    /// Answers UPDATEs with these header lines until the other side hangs up.
-    pub fn waits_for_refreshes_and_bye(self, headers: &str) -> Self {
-        let this = self.raw(
-            "<label id=\"refreshed\"/>\n<recv request=\"BYE\" optional=\"true\" next=\"over\"/>\n\
-             <recv request=\"UPDATE\"/>\n",
-        );
-        let this = this.answers_request_with(200, headers, "");
-        let this = this.raw("<nop next=\"refreshed\"/>\n<label id=\"over\"/>\n");
-        this.answers_request(200, "")
-    }
-
     /// Rings, answers and takes the ACK.
     pub fn picks_up(self, body: &str) -> Self {
         self.answers(180, "").waits(100).answers(200, body).hears_request("ACK")
