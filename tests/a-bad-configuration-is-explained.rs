@@ -58,9 +58,9 @@ fn cases() -> Vec<(String, &'static str)> {
         ),
         (plain("[media]\nlatch = \"yes\""), "2:9: media.latch: is a text; write true or false"),
         (
-            plain("[media]\nsrtp = \"require\""),
-            "2:8: media.srtp: SRTP is not available in this version, so it cannot be required; \
-             write \"offer\" or \"off\" and keep media inside a network that you trust",
+            plain("[media]\nsrtp = \"sdes\""),
+            "2:8: media.srtp: \"sdes\" is not one of its values; write \"off\", \"offer\" or \
+             \"require\"",
         ),
         (
             plain("[sip]\nlisten = [\"tls:127.0.0.1:5061\"]"),

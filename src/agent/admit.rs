@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use zeroize::Zeroizing;
+
 use crate::agent::core::{Core, DialogKey, Inward, Standing};
 use crate::agent::next_hop;
 use crate::agent::tell::{Known, Party};
@@ -21,6 +23,7 @@ use crate::ids::{CallId, Leg, RecordingId};
 use crate::media::LocalPorts;
 use crate::number::PartyNumber;
 use crate::rtp::Codec;
+use crate::sdp::{Keying, Offer, SrtpUse};
 
 /// What a caller is told to wait, in seconds, when there is no room for the call.
 const RETRY_AFTER: &str = "5";
@@ -157,7 +160,7 @@ impl Core {
             leg: party.leg,
             party_ref: party.party_ref,
             locale: locale(party),
-            transport: MediaTransport::Rtp,
+            transport: self.transport(party.leg, &request.body),
             prior: prior(party),
         };
 
@@ -277,7 +280,37 @@ impl Core {
             rtcp: SocketAddr::new(advertised, ports.rtcp().port()),
             locale,
             record: None,
+            keying: self.keying()?,
         })
+    }
+
+    /// Fresh key material for a leg. Without randomness there is none, and so no SRTP.
+    fn keying(&self) -> Option<Keying> {
+        let wanted = self.config.media.srtp;
+        let mut secret = Zeroizing::new([0; Keying::SECRET]);
+        match (getrandom::fill(secret.as_mut_slice()), wanted) {
+            (Ok(()), wanted) => Some(Keying::new(wanted, secret)),
+            (Err(_), SrtpUse::Off | SrtpUse::Offer) => Some(Keying::off()),
+            (Err(error), SrtpUse::Require) => {
+                tracing::error!(%error, "no random bytes for the keys of SRTP, which is required");
+                None
+            }
+        }
+    }
+
+    /// How a party's voice will travel, as far as that is known before their leg is answered.
+    fn transport(&self, leg: Leg, offer: &[u8]) -> MediaTransport {
+        let offered = match leg {
+            Leg::Caller => Offer::parse(offer, self.config.media.srtp).ok(),
+            Leg::Callee => None,
+        };
+        match (self.config.media.srtp, offered) {
+            (SrtpUse::Off, _) => MediaTransport::Rtp,
+            (SrtpUse::Require, _) => MediaTransport::Srtp,
+            (SrtpUse::Offer, Some(offer)) if offer.is_srtp() => MediaTransport::Srtp,
+            (SrtpUse::Offer, Some(_)) => MediaTransport::Rtp,
+            (SrtpUse::Offer, None) => MediaTransport::Undecided,
+        }
     }
 
     pub(super) fn party(&self, leg: Leg, number: PartyNumber) -> Party {

@@ -22,11 +22,13 @@ impl Core {
         let (wanted, _) = policy.locale_of(party.number.expose(), hints);
         let locale = self.prompts.settle(&policy.notice, wanted, policy.locale_for("*"));
         let listed = self.prior.lists(party.party_ref);
+        let media = self.table.call(call).and_then(|call| call.media(leg));
+        let transport = media.map(|media| MediaTransport::from(&media.security));
         let facts = PartyFacts {
             leg,
             party_ref: party.party_ref,
             locale,
-            transport: MediaTransport::Rtp,
+            transport: transport.unwrap_or(MediaTransport::Undecided),
             prior: if listed { Prior::Listed } else { Prior::Nothing },
         };
         tracing::info!(%call, %leg, "another party is on the line");

@@ -19,6 +19,11 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(60);
 impl Call {
     /// Tells the permission machine what happened and does what it wants.
     pub(super) fn permit(&mut self, at: Moment, input: Input, out: &mut Vec<Output>) {
+        for leg in Leg::BOTH {
+            if let Some(transport) = self.media(leg).map(|media| (&media.security).into()) {
+                self.permission.travels(leg, transport);
+            }
+        }
         for wanted in self.permission.handle(at, input) {
             match wanted {
                 Wanted::Play { leg, prompt, locale } => {

@@ -30,16 +30,19 @@ impl Call {
         let invite = &self.invite;
         let codecs = match &self.caller {
             CallerLeg::Invited(_) if invite.body.is_empty() => self.codecs.clone(),
-            CallerLeg::Invited(_) => match negotiate::offered(&invite.body, &self.codecs) {
-                Ok(codecs) => codecs,
-                Err(refusal) => {
-                    let status = refusal.status();
-                    return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
+            CallerLeg::Invited(_) => {
+                match negotiate::offered(&invite.body, self.side.keying.wanted(), &self.codecs) {
+                    Ok(codecs) => codecs,
+                    Err(refusal) => {
+                        let status = refusal.status();
+                        return self.refuse_caller(at, status, Cause::NoCommonCodec, out);
+                    }
                 }
-            },
+            }
             CallerLeg::Established(leg) => {
                 let first = leg.session.media().map(|media| media.codec);
-                let others = negotiate::offered(&invite.body, &self.codecs);
+                let wanted = self.side.keying.wanted();
+                let others = negotiate::offered(&invite.body, wanted, &self.codecs);
                 dialled_codecs(first, &others.unwrap_or_else(|_| self.codecs.clone()))
             }
             CallerLeg::Leaving(_) | CallerLeg::Gone => return,

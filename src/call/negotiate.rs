@@ -1,14 +1,16 @@
 //! A leg's session: our description, what was agreed, and how it is agreed again.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::call::setup::Side;
 use crate::ids::CallId;
 use crate::rtp::{Codec, Direction, LegMedia};
-use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError};
+use crate::sdp::{self, LocalDescription, LocalOffer, Offer, RecordState, SdpError, SrtpUse};
 
 /// One leg's session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     local: LocalDescription,
     description: Bytes,
@@ -59,6 +61,13 @@ impl From<SdpError> for Refusal {
     }
 }
 
+impl fmt::Debug for Session {
+    /// Without the description, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Session {
     /// Our description as it was last sent.
     #[must_use]
@@ -70,6 +79,12 @@ impl Session {
     #[must_use]
     pub fn codec(&self) -> Option<Codec> {
         self.local.codecs.first().copied()
+    }
+
+    /// Whether and when the leg uses SRTP.
+    #[must_use]
+    pub fn srtp(&self) -> SrtpUse {
+        self.local.keying.wanted()
     }
 
     /// What was agreed; `None` while our offer has no answer.
@@ -86,8 +101,8 @@ impl Session {
 ///
 /// # Errors
 /// When there is none, or the offer is of no use.
-pub fn offered(offer: &[u8], codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
-    let offer = Offer::parse(offer)?;
+pub fn offered(offer: &[u8], srtp: SrtpUse, codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
+    let offer = Offer::parse(offer, srtp)?;
     let mut common: Vec<Codec> = offer.codecs().filter(|codec| codecs.contains(codec)).collect();
     common.dedup();
     if common.is_empty() { Err(Refusal(SdpError::NoCommonCodec)) } else { Ok(common) }
@@ -97,9 +112,9 @@ pub fn offered(offer: &[u8], codecs: &[Codec]) -> Result<Vec<Codec>, Refusal> {
 ///
 /// # Errors
 /// When there is no codec in common, or the offer is of no use.
-pub fn proposed(offer: &[u8], codecs: &[Codec]) -> Result<Proposal, Refusal> {
-    let codecs = offered(offer, codecs)?;
-    Ok(Proposal { codecs, direction: Offer::parse(offer)?.direction() })
+pub fn proposed(offer: &[u8], srtp: SrtpUse, codecs: &[Codec]) -> Result<Proposal, Refusal> {
+    let codecs = offered(offer, srtp, codecs)?;
+    Ok(Proposal { codecs, direction: Offer::parse(offer, srtp)?.direction() })
 }
 
 /// Answers an offer with one codec of it.
@@ -113,7 +128,7 @@ pub fn answer(
     call: CallId,
 ) -> Result<Session, Refusal> {
     let local = local(side, codecs.to_vec(), call);
-    let answer = sdp::answer(&Offer::parse(offer)?, &local)?;
+    let answer = sdp::answer(&Offer::parse(offer, local.keying.wanted())?, &local)?;
     Ok(settled(local, answer))
 }
 
@@ -131,7 +146,8 @@ pub fn answer_again(
     let codecs = codecs.to_vec();
     let mut local = LocalDescription { codecs, direction, record, ..session.local.clone() };
     let previous = std::str::from_utf8(&session.description).unwrap_or_default();
-    let answer = sdp::reanswer(&Offer::parse(offer)?, &mut local, previous)?;
+    let offer = Offer::parse(offer, local.keying.wanted())?;
+    let answer = sdp::reanswer(&offer, &mut local, previous)?;
     Ok(settled(local, answer))
 }
 
@@ -177,11 +193,10 @@ pub fn offer_same(session: &Session, record: Option<RecordState>) -> Session {
 /// # Errors
 /// When it does not fit the offer.
 pub fn accept(session: &Session, answer: &[u8]) -> Result<Session, Refusal> {
-    let media = match &session.state {
-        Agreed::Offered(offer) => offer.accept(answer)?,
-        Agreed::Settled(media) => media.clone(),
-    };
-    Ok(Session { state: Agreed::Settled(media), ..session.clone() })
+    let Agreed::Offered(offer) = &session.state else { return Ok(session.clone()) };
+    let sdp::Accepted { media, keying } = offer.accept(answer)?;
+    let local = LocalDescription { keying, ..session.local.clone() };
+    Ok(Session { local, state: Agreed::Settled(media), ..session.clone() })
 }
 
 /// The direction of a description of ours.
@@ -196,6 +211,7 @@ fn said(description: &[u8]) -> Direction {
 }
 
 fn settled(local: LocalDescription, answer: sdp::Answer) -> Session {
+    let local = LocalDescription { keying: answer.keying, ..local };
     Session { local, description: answer.sdp.into(), state: Agreed::Settled(answer.media) }
 }
 
@@ -210,5 +226,6 @@ fn local(side: &Side, codecs: Vec<Codec>, call: CallId) -> LocalDescription {
         codecs,
         direction: Direction::SendRecv,
         record: side.record,
+        keying: side.keying.clone(),
     }
 }

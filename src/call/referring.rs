@@ -161,6 +161,7 @@ impl Call {
         let stays = leg.other();
         let first = self.media(stays).map(|media| media.codec);
         let (Some(inline), Some(side)) = (&self.inline, self.side_of(leg)) else { return };
+        let side = side.in_dialog(&names.tag);
         // Whoever stays is who calls: named as the other side knew them.
         let from = match stays {
             Leg::Caller => self.invite.from.value.clone(),
@@ -180,7 +181,7 @@ impl Call {
         });
         let give_up = at.instant + inline.ring_for;
         let codecs = dialled_codecs(first, &self.codecs);
-        let session = negotiate::offer(side, &codecs, self.id);
+        let session = negotiate::offer(&side, &codecs, self.id);
         let mut request = dialog.request(Method::Invite);
         request.headers.extend(headers);
         if stays == Leg::Caller {

@@ -75,7 +75,8 @@ impl Call {
             return;
         }
         let agreed = established.session.media().map(|media| media.codec);
-        let proposal = match negotiate::proposed(&request.body, &self.codecs) {
+        let srtp = established.session.srtp();
+        let proposal = match negotiate::proposed(&request.body, srtp, &self.codecs) {
             Ok(proposal) => proposal,
             Err(refusal) => {
                 let response = Response::new(refusal.status(), None);

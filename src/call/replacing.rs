@@ -73,13 +73,14 @@ impl Call {
         let Some(side) = self.side_of(leg).filter(|_| self.phase != Phase::Over && !busy) else {
             return out.push(refuse(if busy { 491 } else { 481 }));
         };
+        let side = side.in_dialog(&tag);
         let codecs = super::callee::dialled_codecs(first, &self.codecs);
         let agreed = if request.body.is_empty() {
-            Ok(negotiate::offer(side, &codecs, self.id))
+            Ok(negotiate::offer(&side, &codecs, self.id))
         } else {
             // The codec in use, where it is offered: another costs a re-INVITE to who stays.
-            negotiate::answer(&request.body, side, first.as_slice(), self.id)
-                .or_else(|_| negotiate::answer(&request.body, side, &codecs, self.id))
+            negotiate::answer(&request.body, &side, first.as_slice(), self.id)
+                .or_else(|_| negotiate::answer(&request.body, &side, &codecs, self.id))
         };
         let session = match agreed {
             Ok(session) => session,

@@ -10,7 +10,7 @@ use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
 use crate::ids::{CallId, Digest, RecordingId};
 use crate::rtp::Codec;
-use crate::sdp::RecordState;
+use crate::sdp::{Keying, RecordState};
 
 /// Everything a call is made from.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub enum Transfers {
 }
 
 /// Our own end of a leg.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Side {
     /// Our tag in its dialog: 128 random bits.
     pub tag: String,
@@ -97,6 +97,16 @@ pub struct Side {
     pub locale: String,
     /// What our description says of recording, for a peer that wants to be told.
     pub record: Option<RecordState>,
+    /// Whether its packets are protected, with a secret of its own.
+    pub keying: Keying,
+}
+
+impl Side {
+    /// The same for another dialog on the leg, with keys of its own.
+    #[must_use]
+    pub fn in_dialog(&self, tag: &str) -> Self {
+        Self { keying: self.keying.another(tag), tag: tag.to_owned(), ..self.clone() }
+    }
 }
 
 /// Whether keys by SIP INFO count.

@@ -25,7 +25,7 @@ pub(super) fn lines(record: &Record, spoken: &Spoken) -> Vec<String> {
     say("Basis", basis_text(&text("basis")));
     say("Policy", format!("{}, SHA-256 {}", text("policy"), text("policy_digest")));
     say("Gate", gate_text(&text("gate")));
-    say("Transport", format!("the party's voice travels as {}", text("transport")));
+    say("Transport", transport_text(&text("transport")));
     for notice in notices(record) {
         say("Notice", notice_text(notice));
         say("", reception_text(notice));
@@ -84,6 +84,13 @@ fn basis_text(basis: &str) -> String {
         other => return other.to_owned(),
     };
     format!("{}, GDPR Art. 6(1)({letter})", basis.replace('_', " "))
+}
+
+fn transport_text(transport: &str) -> String {
+    match transport {
+        "UNDECIDED" => "decided before the party's leg was answered: RTP or SRTP".to_owned(),
+        known => format!("the party's voice travels as {known}"),
+    }
 }
 
 fn gate_text(gate: &str) -> String {

@@ -36,9 +36,7 @@ pub use problem::{Problem, Problems, Wrong};
 pub use route::{
     CallDirection, HeaderMatch, Match, Mode, Offered, Pattern, PolicyMatch, Route, Streams, select,
 };
-pub use settings::{
-    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Srtp, Storage,
-};
+pub use settings::{Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Storage};
 pub use token::{BadKeyFile, KeySource, TokenSource};
 pub use units::{duration, span_text};
 

@@ -12,8 +12,9 @@ use crate::config::address::{self, Advertise, PortRange};
 use crate::config::document::{Section, span_within};
 use crate::config::problem::Wrong;
 use crate::config::settings::{
-    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Srtp, Storage,
+    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Storage,
 };
+use crate::sdp::SrtpUse;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -145,16 +146,13 @@ pub(super) fn media(mut section: Section<'_>) -> Media {
             .field("ports")
             .read(PortRange { first: 20_000, last: 29_999 }, str::parse::<PortRange>),
         latch: section.field("latch").boolean(false),
-        srtp: section.field("srtp").read(Srtp::Offer, |text| match text {
-            "off" => Ok(Srtp::Off),
-            "offer" => Ok(Srtp::Offer),
-            "require" => Err(Wrong::new(
-                "SRTP is not available in this version, so it cannot be required",
-                "write \"offer\" or \"off\" and keep media inside a network that you trust",
-            )),
+        srtp: section.field("srtp").read(SrtpUse::Offer, |text| match text {
+            "off" => Ok(SrtpUse::Off),
+            "offer" => Ok(SrtpUse::Offer),
+            "require" => Ok(SrtpUse::Require),
             _ => Err(Wrong::new(
                 format!("{text:?} is not one of its values"),
-                "write \"offer\" or \"off\"",
+                "write \"off\", \"offer\" or \"require\"",
             )),
         }),
         workers: usize::try_from(

@@ -14,6 +14,7 @@ use crate::call::message::Hop;
 use crate::call::session_timer::Terms;
 use crate::config::address::{Advertise, PortRange};
 use crate::network::Network;
+use crate::sdp::SrtpUse;
 
 /// `[sip]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,23 +52,14 @@ pub struct Media {
     pub ports: PortRange,
     /// Whether a peer's address is learnt once from its first packet, for peers behind NAT.
     pub latch: bool,
-    /// What is offered for the protection of media.
-    pub srtp: Srtp,
+    /// Whether packets are protected.
+    pub srtp: SrtpUse,
     /// Media threads.
     pub workers: NonZeroUsize,
     /// A call is ended when nothing comes from either leg for this long; not while one is on hold.
     pub silence_after: Duration,
     /// Whether recordings hold the tones of keys as they are received.
     pub keep_keys: bool,
-}
-
-/// `media.srtp`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Srtp {
-    /// Plain RTP.
-    Off,
-    /// SRTP where the peer can. This version answers plain RTP only.
-    Offer,
 }
 
 /// `[keys]`: key-encryption keys in files.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::consent::TokenStated;
 use crate::consent::policy::{Basis, Gate};
 use crate::ids::{CallId, Digest, Leg, PartyRef, RecordingId, StreamId};
+use crate::rtp::Security;
 use crate::time::Timestamp;
 
 /// What was decided about one party of one call. Only the permission machine makes one: its
@@ -96,6 +97,14 @@ pub enum MediaTransport {
     Rtp,
     /// RFC 3711.
     Srtp,
+    /// Either: the decision came before the party's leg was answered, and it may be both.
+    Undecided,
+}
+
+impl From<&Security> for MediaTransport {
+    fn from(security: &Security) -> Self {
+        if security.is_srtp() { MediaTransport::Srtp } else { MediaTransport::Rtp }
+    }
 }
 
 /// One playing of one prompt into a party's leg.

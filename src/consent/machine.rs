@@ -17,7 +17,7 @@ use crate::consent::party::{Effect, State, Step};
 use crate::consent::pausing::Flow;
 use crate::consent::policy::{AcceptAgain, OnRefusal, OnWithdrawal, Policy, Scope};
 use crate::consent::terms::{Terms, Way};
-use crate::consent::{Answer, KeyVia, Keypad, Standing, Stop, Stops};
+use crate::consent::{Answer, KeyVia, Keypad, MediaTransport, Standing, Stop, Stops};
 use crate::ids::{CallId, Digest, Leg, RecordingId};
 use crate::time::Moment;
 
@@ -75,6 +75,13 @@ impl Permission {
             noted: BTreeMap::new(),
             settled: None,
             decisions: DecisionNumber::default(),
+        }
+    }
+
+    /// How a party's media travels, now that it is agreed: for the decisions from here on.
+    pub fn travels(&mut self, leg: Leg, transport: MediaTransport) {
+        if let Some(party) = self.parties.get_mut(&leg) {
+            party.terms.party.transport = transport;
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::clock;
 use crate::rtp::timeline::{Stamp, Timeline};
 use crate::rtp::{Codec, Content, Direction, KeyDetector, Outgoing, Reception, RtpPacket, rtcp};
-use crate::sdp::{LocalDescription, LocalOffer, Offer, answer, reanswer, record_preference};
+use crate::sdp::{
+    Keying, LocalDescription, LocalOffer, Offer, SrtpUse, answer, reanswer, record_preference,
+};
 use crate::time::Timestamp;
 
 fn local() -> LocalDescription {
@@ -17,6 +19,7 @@ fn local() -> LocalDescription {
         codecs: vec![Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus],
         direction: Direction::SendRecv,
         record: None,
+        keying: Keying::new(SrtpUse::Offer, [7; Keying::SECRET].into()),
     }
 }
 
@@ -24,14 +27,15 @@ fn local() -> LocalDescription {
 /// the same when the same is offered again.
 pub fn sdp_offer(bytes: &[u8]) {
     let _ = record_preference(bytes);
-    let Ok(offer) = Offer::parse(bytes) else { return };
+    let Ok(offer) = Offer::parse(bytes, SrtpUse::Offer) else { return };
     let _ = (offer.codecs().count(), offer.has_telephone_event(), offer.direction());
     let mut local = local();
     let Ok(answered) = answer(&offer, &local) else { return };
-    let ours = Offer::parse(answered.sdp.as_bytes());
+    let ours = Offer::parse(answered.sdp.as_bytes(), SrtpUse::Offer);
     let ours = ours.unwrap_or_else(|why| panic!("no answer ({why}): {:?}", answered.sdp));
     assert_eq!(ours.codecs().next(), Some(answered.media.codec), "{:?}", answered.sdp);
     assert!(answered.sdp.split("\r\n").all(|line| !line.contains(['\r', '\n'])));
+    local.keying = answered.keying.clone();
     let again = reanswer(&offer, &mut local, &answered.sdp);
     assert_eq!(again.map(|again| again.sdp).ok(), Some(answered.sdp));
     assert_eq!(local.version, 1);
@@ -40,10 +44,10 @@ pub fn sdp_offer(bytes: &[u8]) {
 /// An answer to an offer of ours.
 pub fn sdp_answer(bytes: &[u8]) {
     let offer = LocalOffer::new(local(), true);
-    assert!(Offer::parse(offer.to_sdp().as_bytes()).is_ok());
-    if let Ok(media) = offer.accept(bytes) {
-        assert!(offer.local().codecs.contains(&media.codec));
-        assert_ne!(media.remote_rtp.port(), 0);
+    assert!(Offer::parse(offer.to_sdp().as_bytes(), SrtpUse::Offer).is_ok());
+    if let Ok(accepted) = offer.accept(bytes) {
+        assert!(offer.local().codecs.contains(&accepted.media.codec));
+        assert_ne!(accepted.media.remote_rtp.port(), 0);
     }
 }
 

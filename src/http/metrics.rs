@@ -115,9 +115,16 @@ fn media(page: &mut Page<'_>, now: &Snapshot) -> fmt::Result {
     page.counters(
         "rtp_packets_dropped",
         "RTP packets that were neither heard nor recorded, by reason. Many of \"address\": the \
-         peer sends from elsewhere than its SDP says, as behind NAT (media.latch)",
+         peer sends from elsewhere than its SDP says, as behind NAT (media.latch). Many of \
+         \"unauthentic\": the peer's SRTP is under another key, or somebody forges it",
         None,
         by("reason", &now.packets_dropped),
+    )?;
+    page.counter(
+        "rtcp_packets_dropped",
+        "RTCP packets that were none, not from the peer, or not authentic",
+        None,
+        now.rtcp_dropped,
     )?;
     page.counter(
         "writer_dropped_packets",
@@ -276,6 +283,7 @@ mod tests {
             packets_before_permission: 11,
             packets_lost: 12,
             packets_dropped: vec![("address", 16)],
+            rtcp_dropped: 21,
             writer_dropped: 13,
             outbox_depth: 14,
             outbox_age: Duration::from_millis(1500),
@@ -296,6 +304,7 @@ mod tests {
             "assent_rtp_packets_before_permission_total 11",
             "assent_rtp_packets_lost_total 12",
             "assent_rtp_packets_dropped_total{reason=\"address\"} 16",
+            "assent_rtcp_packets_dropped_total 21",
             "assent_writer_dropped_packets_total 13",
             "assent_outbox_events 14",
             "assent_outbox_oldest_seconds 1.5",

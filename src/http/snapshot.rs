@@ -98,6 +98,8 @@ pub struct Snapshot {
     pub packets_lost: u64,
     /// RTP packets that counted for nothing, by the reason.
     pub packets_dropped: Vec<(&'static str, u64)>,
+    /// Reports that counted for nothing.
+    pub rtcp_dropped: u64,
     /// Packets that a writer could not take: each is in a marked gap.
     pub writer_dropped: u64,
     /// Events that wait in the outbox.

@@ -50,6 +50,8 @@ pub(super) struct Turn<'a> {
     pub(super) inbox: &'a Inbox,
     /// Room for as many payloads that are changed on their way.
     pub(super) spaces: &'a mut [[u8; LONGEST]],
+    /// Room for as many packets that came protected.
+    pub(super) clear: &'a mut [[u8; LONGEST]],
     /// Anything: it spreads reports over time (RFC 3550, 6.3.1) and is no secret.
     pub(super) dice: u32,
 }

@@ -58,6 +58,8 @@ counters! {
     wrong_source,
     /// Dropped: no RTP packet.
     unparsable,
+    /// Dropped: SRTP that is not what the peer protected, or that came before.
+    unauthentic,
     /// Dropped: a payload type that was not negotiated.
     wrong_payload_type,
     /// Dropped: an SSRC that is not the leg's, or not yet.
@@ -70,6 +72,6 @@ counters! {
     send_failed,
     /// Packets that never came, as far as their sequence numbers tell. Counted when a call ends.
     lost,
-    /// RTCP datagrams that were no RTCP, or not from the peer.
+    /// RTCP datagrams that were no RTCP, not from the peer, or not what the peer protected.
     bad_rtcp,
 }

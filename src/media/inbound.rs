@@ -115,6 +115,17 @@ impl Inbound {
         self.rtcp = Origin::Fixed(from);
     }
 
+    /// Whether a datagram that is still protected has a payload type that can count: header and
+    /// payload type of SRTP are in clear.
+    pub(super) fn takes(media: &LegMedia, datagram: &[u8]) -> bool {
+        let events = media.telephone_event.map(|event| event.payload_type.receive);
+        datagram.get(1).map(|byte| byte & 0x7f).is_some_and(|number| {
+            number == media.payload_type.receive
+                || Some(number) == events
+                || number == COMFORT_NOISE
+        })
+    }
+
     /// Decides on a packet that came from `from`, where [`is_from_peer`](Self::is_from_peer) held.
     /// `arrived` is the time since the leg was opened.
     pub(super) fn admit(
@@ -232,7 +243,7 @@ fn counts(arrival: Arrival) -> Result<(), Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtp::{Codec, Direction, PayloadType, TelephoneEvent};
+    use crate::rtp::{Codec, Direction, PayloadType, Security, TelephoneEvent};
 
     fn media() -> LegMedia {
         LegMedia {
@@ -246,6 +257,7 @@ mod tests {
             }),
             direction: Direction::SendRecv,
             ptime: 20,
+            security: Security::Plain,
         }
     }
 

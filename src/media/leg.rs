@@ -13,6 +13,7 @@ use super::inbound::{Admitted, Inbound, Latch, Refused};
 use super::io::{self, IoPath, LONGEST, Outbound};
 use super::player::{FRAME, Playback};
 use super::ports::{LocalPorts, PortLease};
+use super::srtp::Guard;
 use super::watch::Watch;
 use super::{LegStatistics, MediaConfig};
 use crate::consent::Stop;
@@ -62,6 +63,7 @@ pub(super) struct LegStream {
 pub(super) struct Negotiated {
     pub(super) media: LegMedia,
     inbound: Inbound,
+    guard: Guard,
 }
 
 /// Whether a leg's frame timer is set.
@@ -91,7 +93,9 @@ impl LegStream {
         let [a, b, c, d, e, f, g, h, i, j] = random;
         let ssrc = u32::from_be_bytes([a, b, c, d]);
         let timestamp = u32::from_be_bytes([e, f, g, h]);
-        let sequence = u16::from_be_bytes([i, j]);
+        // Below 2^15, so that a peer which misses the first packets of SRTP does not count a turn
+        // too few (RFC 4568, 6.4).
+        let sequence = u16::from_be_bytes([i, j]) & 0x7fff;
         Self {
             number,
             rtp: UdpSocket::from_std(ports.rtp),
@@ -148,12 +152,14 @@ impl LegStream {
         match &mut self.negotiated {
             Some(negotiated) => {
                 negotiated.inbound.renegotiate(&negotiated.media, &media, latch);
+                negotiated.guard.renegotiate(&media.security);
                 negotiated.media = media;
                 false
             }
             None => {
                 let inbound = Inbound::new(&media, latch);
-                self.negotiated = Some(Negotiated { media, inbound });
+                let guard = Guard::new(&media.security);
+                self.negotiated = Some(Negotiated { media, inbound, guard });
                 true
             }
         }
@@ -170,16 +176,18 @@ impl LegStream {
         self.negotiated.as_ref().map(|negotiated| &negotiated.media)
     }
 
-    /// Decides on a datagram that came to the RTP port; counts it if it is nothing.
+    /// Decides on a datagram that came to the RTP port; counts it if it is nothing. The first of
+    /// what is returned is the packet laid open, in one of the `spaces` if it was protected.
     pub(super) fn receive<'a>(
         &mut self,
         datagram: &'a [u8],
         from: SocketAddr,
+        spaces: &mut std::slice::IterMut<'a, [u8; LONGEST]>,
         now: Instant,
         tally: &mut Tally,
-    ) -> Option<(RtpPacket<'a>, Admitted)> {
+    ) -> Option<(&'a [u8], RtpPacket<'a>, Admitted)> {
         tally.received += 1;
-        let Some(Negotiated { media, inbound }) = &mut self.negotiated else {
+        let Some(Negotiated { media, inbound, guard }) = &mut self.negotiated else {
             tally.not_negotiated += 1;
             return None;
         };
@@ -187,6 +195,25 @@ impl LegStream {
             tally.wrong_source += 1;
             return None;
         }
+        let datagram = match guard {
+            Guard::Plain => datagram,
+            _ if !Inbound::takes(media, datagram) => {
+                tally.wrong_payload_type += 1;
+                return None;
+            }
+            // On hold too: what a peer sends all the same moves its counter on.
+            Guard::Srtp(srtp) => {
+                let clear = spaces.next().and_then(|space| srtp.open(datagram, space).ok());
+                if clear.is_none() {
+                    tally.unauthentic += 1;
+                }
+                clear?
+            }
+            Guard::Shut => {
+                tally.unauthentic += 1;
+                return None;
+            }
+        };
         if !media.direction.receives() {
             tally.not_negotiated += 1;
             return None;
@@ -202,7 +229,7 @@ impl LegStream {
                 if let Some(playback) = &mut self.playback {
                     playback.heard_peer();
                 }
-                Some((packet, admitted))
+                Some((datagram, packet, admitted))
             }
             Err(refused) => {
                 *match refused {
@@ -287,8 +314,15 @@ impl LegStream {
         outbound: &[Outbound<'_>],
         tally: &mut Tally,
     ) -> u64 {
-        let Some(Negotiated { inbound, .. }) = &self.negotiated else { return 0 };
-        let sent = io::send(path, &self.rtp, inbound.remote_rtp(), outbound);
+        let Some(Negotiated { inbound, guard, .. }) = &mut self.negotiated else { return 0 };
+        let (socket, to) = (&self.rtp, inbound.remote_rtp());
+        let sent = match guard {
+            Guard::Plain => io::send(path, socket, to, outbound),
+            Guard::Srtp(srtp) => {
+                srtp.protect(outbound, |protected| io::send(path, socket, to, protected))
+            }
+            Guard::Shut => 0,
+        };
         self.octets += outbound.iter().take(sent).map(|one| one.payload.len() as u64).sum::<u64>();
         let failed = outbound.len().saturating_sub(sent) as u64;
         let sent = sent as u64;
@@ -376,10 +410,20 @@ impl LegStream {
         from: SocketAddr,
         now: Instant,
     ) -> bool {
-        let Some(Negotiated { inbound, .. }) = &mut self.negotiated else { return false };
+        let Some(Negotiated { inbound, guard, .. }) = &mut self.negotiated else { return false };
         if !inbound.is_report_from_peer(from) {
             return false;
         }
+        let clear = match guard {
+            Guard::Plain => None,
+            Guard::Srtp(srtp) => srtp.open_report(datagram).ok(),
+            Guard::Shut => None,
+        };
+        let datagram = match (&clear, guard) {
+            (None, Guard::Plain) => datagram,
+            (Some(clear), _) => clear,
+            (None, _) => return false,
+        };
         let Ok(compound) = rtcp::parse(datagram) else { return false };
         inbound.learn_report_origin(from);
         // Whoever sends no packets in pauses of speech (RFC 3389, 4) is still there.
@@ -412,7 +456,7 @@ impl LegStream {
         now: Instant,
         wall: Timestamp,
     ) {
-        let Some(Negotiated { inbound, .. }) = &mut self.negotiated else { return };
+        let Some(Negotiated { inbound, guard, .. }) = &mut self.negotiated else { return };
         let delay_from = self.sender_report;
         let received = inbound.reception().map(|reception| rtcp::Received {
             report: reception.report(),
@@ -432,8 +476,17 @@ impl LegStream {
         let ssrc = self.outgoing.ssrc();
         let mut buffer = [0; rtcp::LONGEST];
         let length = Compound { ssrc, cname, sent, received, goodbye }.write(&mut buffer);
+        let report = buffer.get(..length).unwrap_or_default();
+        let to = inbound.remote_rtcp();
         // A report that cannot be sent is followed by another.
-        let _ = self.rtcp.send_to(buffer.get(..length).unwrap_or_default(), inbound.remote_rtcp());
+        let _ = match guard {
+            Guard::Plain => self.rtcp.send_to(report, to),
+            Guard::Srtp(srtp) => match srtp.protect_report(report) {
+                Some(protected) => self.rtcp.send_to(&protected, to),
+                None => return,
+            },
+            Guard::Shut => return,
+        };
     }
 
     /// When the peer's silence is to be told of; `None` when it was told of already. On hold, in

@@ -14,6 +14,7 @@ mod passage;
 mod player;
 mod ports;
 mod prompt;
+mod srtp;
 mod timers;
 mod tone;
 mod watch;

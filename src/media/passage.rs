@@ -38,10 +38,11 @@ impl Passage<'_> {
             count: 0,
         };
         let mut spaces = std::mem::take(&mut turn.spaces).iter_mut();
+        let mut clear = std::mem::take(&mut turn.clear).iter_mut();
         let inbox = turn.inbox;
         for ((datagram, source), audio) in inbox.datagrams().zip(0..) {
-            let Some((packet, admitted)) =
-                self.from.receive(datagram, source, turn.now, turn.tally)
+            let Some((datagram, packet, admitted)) =
+                self.from.receive(datagram, source, &mut clear, turn.now, turn.tally)
             else {
                 continue;
             };

@@ -2,6 +2,7 @@
 
 mod beeps;
 mod keys;
+mod srtp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::consent::{NoticePlayed, Stop};
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::rtp::{
-    Codec, Direction, LegMedia, PayloadType, ReceptionReport, RtpPacket, TelephoneEvent,
+    Codec, Direction, LegMedia, PayloadType, ReceptionReport, RtpPacket, Security, TelephoneEvent,
 };
 use crate::segment::Appended;
 use crate::segment::format::GapReason;
@@ -190,6 +191,7 @@ impl Peer {
             telephone_event: Some(TelephoneEvent { payload_type: event, clock_rate: 8000 }),
             direction: Direction::SendRecv,
             ptime: 20,
+            security: Security::Plain,
         }
     }
 

@@ -129,6 +129,7 @@ struct Shared {
     tally: Tally,
     inbox: Inbox,
     spaces: Box<[[u8; LONGEST]; BATCH]>,
+    clear: Box<[[u8; LONGEST]; BATCH]>,
     dice: u64,
     now: Instant,
 }
@@ -186,6 +187,7 @@ impl Worker {
             tally: Tally::default(),
             inbox: Inbox::new(config.io),
             spaces: Box::new([[0; LONGEST]; BATCH]),
+            clear: Box::new([[0; LONGEST]; BATCH]),
             dice: u64::from_ne_bytes(random()) | 1,
             now: clock::now(),
         };
@@ -437,6 +439,7 @@ impl Shared {
             report: &self.report,
             inbox: &self.inbox,
             spaces: self.spaces.as_mut_slice(),
+            clear: self.clear.as_mut_slice(),
             dice: (self.dice >> 32) as u32,
         }
     }

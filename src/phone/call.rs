@@ -14,7 +14,7 @@ use super::wire::{Heard, Wire};
 use super::{Happening, Identity, Order, Outcome, PhoneError, Plan, Report, Teller};
 use crate::clock;
 use crate::rtp::Direction;
-use crate::sdp::{LocalDescription, LocalOffer, Offer};
+use crate::sdp::{Keying, LocalDescription, LocalOffer, Offer, SrtpUse};
 
 /// A phone on the hook.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Phone {
             let dialog = Dialog::called(&request, &self.identity.user, self.address);
             let offer = match request.body().is_empty() {
                 true => Ok(None),
-                false => Offer::parse(request.body()).map(Some),
+                false => Offer::parse(request.body(), SrtpUse::Off).map(Some),
             };
             match (dialog, offer) {
                 (Some(dialog), Ok(offer)) => break (key, request, dialog, offer),
@@ -182,6 +182,7 @@ impl Phone {
             codecs: self.identity.codecs.clone(),
             direction: Direction::SendRecv,
             record: None,
+            keying: Keying::off(),
         }
     }
 

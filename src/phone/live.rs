@@ -13,7 +13,7 @@ use super::wire::{Heard, Wire};
 use super::{Happening, Order, Outcome, PhoneError, Plan, Report, Side, Teller};
 use crate::clock;
 use crate::rtp::{Codec, LegMedia};
-use crate::sdp::{LocalDescription, LocalOffer, Offer, reanswer};
+use crate::sdp::{Accepted, LocalDescription, LocalOffer, Offer, SrtpUse, reanswer};
 
 /// How long a phone waits for the answer to its BYE or CANCEL.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(4);
@@ -141,7 +141,7 @@ impl Live {
                 None
             }
         } else {
-            let offer = Offer::parse(request.body());
+            let offer = Offer::parse(request.body(), SrtpUse::Off);
             let agreed = offer.and_then(|offer| reanswer(&offer, &mut self.local, &self.sdp));
             let Ok(agreed) = agreed else {
                 self.wire.respond(key, self.dialog.response(request, 488, None)?).await;
@@ -208,7 +208,7 @@ impl Live {
     fn acknowledged(&mut self, ack: &Request, plan: &Plan) {
         self.unacknowledged = None;
         if let Some(ours) = self.ours.take()
-            && let Ok(media) = ours.accept(ack.body())
+            && let Ok(Accepted { media, .. }) = ours.accept(ack.body())
         {
             if self.codec.is_none() {
                 self.connected(media, plan);

@@ -7,7 +7,7 @@ use super::live::{LAST_WORD, Live};
 use super::wire::Heard;
 use super::{Happening, Order, Outcome, PhoneError, Plan};
 use crate::clock;
-use crate::sdp::{LocalOffer, Offer, answer};
+use crate::sdp::{Accepted, LocalOffer, Offer, answer};
 
 impl Live {
     /// The caller's side until the call is answered (`None`) or over.
@@ -65,7 +65,7 @@ impl Live {
             match status {
                 100 => {}
                 101..=199 => {
-                    if let Ok(media) = offer.accept(response.body())
+                    if let Ok(Accepted { media, .. }) = offer.accept(response.body())
                         && let Some(voice) = &self.voice
                     {
                         voice.listen(media);
@@ -79,7 +79,7 @@ impl Live {
                         self.bye().await?;
                         return Ok(Some(Outcome::Cancelled));
                     }
-                    let Ok(media) = offer.accept(response.body()) else {
+                    let Ok(Accepted { media, .. }) = offer.accept(response.body()) else {
                         self.bye().await?;
                         let reason = "the answer's media cannot be used".to_owned();
                         return Ok(Some(Outcome::Refused { status: 488, reason }));

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Security;
+
 /// A codec that Assent negotiates. It relays all of them without decoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -145,4 +147,6 @@ pub struct LegMedia {
     pub direction: Direction,
     /// Milliseconds of audio in a packet that the peer asks for (`a=ptime`); 20 by default.
     pub ptime: u8,
+    /// How packets are protected, both ways.
+    pub security: Security,
 }

@@ -1,18 +1,30 @@
 //! Our answer to an offer (RFC 3264, 6).
 
+use std::fmt;
+
 use super::SdpError;
 use super::audio::Meaning;
+use super::keying::Keying;
 use super::local::{LocalDescription, Mapped};
 use super::offer::Offer;
 use crate::rtp::{Codec, LegMedia, PayloadType, TelephoneEvent};
 
 /// An answer, and what it agrees on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The description to send.
     pub sdp: String,
     /// What the leg is from now on.
     pub media: LegMedia,
+    /// What the leg's next descriptions are made from.
+    pub keying: Keying,
+}
+
+impl fmt::Debug for Answer {
+    /// Without the description, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("media", &self.media).finish_non_exhaustive()
+    }
 }
 
 /// Answers an offer: the first codec of the peer's order that we have too, its telephone-event,
@@ -20,7 +32,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// [`SdpError::NoCommonCodec`]; [`SdpError::Loopback`] when the peer names a loopback address and
-/// we have none.
+/// we have none; [`SdpError::Unsupported`] when there is no key to be had.
 pub fn answer(offer: &Offer, local: &LocalDescription) -> Result<Answer, SdpError> {
     let audio = &offer.audio;
     audio.check_reachable_from(local.rtp.ip())?;
@@ -30,10 +42,15 @@ pub fn answer(offer: &Offer, local: &LocalDescription) -> Result<Answer, SdpErro
 
     let mut formats = vec![Mapped::Audio(codec, number)];
     formats.extend(event.map(|(number, rate)| Mapped::TelephoneEvent(number, rate)));
+    let mut keying = local.keying.clone();
+    let (crypto, security) =
+        keying.answer(&audio.proposed).ok_or(SdpError::Unsupported(audio.profile))?;
+    keying.agree(audio.profile, security.clone());
     let mut sdp = local.session_lines();
     for (index, line) in offer.lines.iter().enumerate() {
         if index == offer.chosen {
             sdp.push_str(&local.audio_lines(audio.profile.as_str(), &formats, direction));
+            sdp.push_str(&crypto);
         } else {
             sdp.push_str(&format!("m={} 0 {} {}\r\n", line.media, line.proto, line.fmt));
         }
@@ -51,8 +68,9 @@ pub fn answer(offer: &Offer, local: &LocalDescription) -> Result<Answer, SdpErro
         }),
         direction,
         ptime: audio.ptime,
+        security,
     };
-    Ok(Answer { sdp, media })
+    Ok(Answer { sdp, media, keying })
 }
 
 /// Answers an offer within a session, such as that of a re-INVITE: with the description's version

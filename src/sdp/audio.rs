@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use sdp_types::{Attribute, Media, Session};
 
 use super::SdpError;
+use super::crypto::{self, Crypto};
+use super::keying::{Proposed, SrtpUse};
 use crate::rtp::{Codec, Direction};
 
 /// How media travels: the `proto` of a media line.
@@ -15,8 +17,10 @@ pub enum Profile {
     Avp,
     /// `RTP/AVPF` (RFC 4585); its feedback is not used.
     Avpf,
-    /// `RTP/SAVP` or `RTP/SAVPF`: SRTP with keys in the description (RFC 4568).
-    Sdes,
+    /// `RTP/SAVP` (RFC 3711): SRTP with keys in the description (RFC 4568).
+    Savp,
+    /// `RTP/SAVPF` (RFC 5124): the same, with feedback that is not used.
+    Savpf,
     /// `UDP/TLS/RTP/SAVP` or `UDP/TLS/RTP/SAVPF`: DTLS-SRTP (RFC 5764).
     Dtls,
     /// Anything else.
@@ -28,16 +32,20 @@ impl Profile {
         match proto.to_ascii_uppercase().as_str() {
             "RTP/AVP" => Profile::Avp,
             "RTP/AVPF" => Profile::Avpf,
-            "RTP/SAVP" | "RTP/SAVPF" => Profile::Sdes,
+            "RTP/SAVP" => Profile::Savp,
+            "RTP/SAVPF" => Profile::Savpf,
             "UDP/TLS/RTP/SAVP" | "UDP/TLS/RTP/SAVPF" => Profile::Dtls,
             _ => Profile::Other,
         }
     }
 
-    /// Whether media of this profile can be taken.
-    #[must_use]
-    pub fn is_supported(self) -> bool {
-        matches!(self, Profile::Avp | Profile::Avpf)
+    /// Whether an answer of this profile fits an offer of that one. Who is offered SRTP beside
+    /// RTP (RFC 8643) may answer as if it had been offered alone, and many do.
+    pub(super) fn answers(self, offered: Profile) -> bool {
+        use Profile::{Avp, Avpf, Savp, Savpf};
+        self == offered
+            || matches!((offered, self), (Avp, Avpf | Savp) | (Avpf, Avp | Savpf) | (Savp, Savpf))
+            || matches!((offered, self), (Savpf, Savp))
     }
 
     /// As a media line writes it.
@@ -46,7 +54,8 @@ impl Profile {
         match self {
             Profile::Avp => "RTP/AVP",
             Profile::Avpf => "RTP/AVPF",
-            Profile::Sdes => "RTP/SAVP",
+            Profile::Savp => "RTP/SAVP",
+            Profile::Savpf => "RTP/SAVPF",
             Profile::Dtls => "UDP/TLS/RTP/SAVP",
             Profile::Other => "an unknown profile",
         }
@@ -78,6 +87,7 @@ pub(super) struct Format {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AudioLine {
     pub(super) profile: Profile,
+    pub(super) proposed: Proposed,
     /// Unspecified (`0.0.0.0`, `::`) when the peer holds in the old way.
     pub(super) rtp: SocketAddr,
     pub(super) rtcp: SocketAddr,
@@ -94,13 +104,29 @@ impl AudioLine {
         live.then(|| Profile::parse(&media.proto))
     }
 
+    /// How a media line's packets would be protected; `None` when it cannot be taken so.
+    pub(super) fn proposed_by(media: &Media, wanted: SrtpUse) -> Option<Proposed> {
+        let profile = Profile::parse(&media.proto);
+        Proposed::of(profile, values(&media.attributes, "crypto"), wanted)
+    }
+
+    /// The `a=crypto` lines of a media line that can be taken.
+    pub(super) fn crypto_of(media: &Media) -> Vec<Crypto> {
+        crypto::acceptable(values(&media.attributes, "crypto"))
+    }
+
     /// Reads a live audio line.
-    pub(super) fn parse(session: &Session, media: &Media) -> Result<Self, SdpError> {
+    pub(super) fn parse(
+        session: &Session,
+        media: &Media,
+        proposed: Proposed,
+    ) -> Result<Self, SdpError> {
         let connection = media.connections.first().or(session.connection.as_ref());
         let address = unicast(&connection.ok_or(SdpError::NoAddress)?.connection_address)?;
         let rtp = SocketAddr::new(address, media.port);
         Ok(Self {
             profile: Profile::parse(&media.proto),
+            proposed,
             rtp,
             rtcp: rtcp(&media.attributes, rtp)?,
             formats: formats(media),

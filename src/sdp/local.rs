@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use super::audio::{AudioLine, Meaning};
+use sdp_types::Media;
+
+use super::audio::{AudioLine, Meaning, Profile};
+use super::crypto::{self, Crypto};
+use super::keying::{Keying, Proposed, SrtpUse};
 use super::{RecordState, SdpError, text};
-use crate::rtp::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
+use crate::rtp::{Codec, Direction, LegMedia, PayloadType, Security, SrtpKeys, TelephoneEvent};
 
 /// Our side of one leg's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct LocalDescription {
     pub direction: Direction,
     /// What becomes of the peer's stream, for a peer that wants to be told (RFC 7866).
     pub record: Option<RecordState>,
+    /// How the stream is to be protected, and where our keys come from.
+    pub keying: Keying,
 }
 
 /// A payload type that we put into a description of ours.
@@ -93,6 +99,15 @@ pub struct LocalOffer {
     formats: Vec<Mapped>,
 }
 
+/// What an offer of ours and its answer have come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What the leg is from now on.
+    pub media: LegMedia,
+    /// What the leg's next descriptions are made from.
+    pub keying: Keying,
+}
+
 impl LocalOffer {
     /// An offer of one audio stream with the description's codecs in its order and, if wanted, a
     /// telephone-event for each of their clock rates.
@@ -118,8 +133,13 @@ impl LocalOffer {
     /// The offer as it is sent.
     #[must_use]
     pub fn to_sdp(&self) -> String {
-        let audio = self.local.audio_lines("RTP/AVP", &self.formats, self.local.direction);
-        self.local.session_lines() + &audio
+        let profile = self.local.keying.profile();
+        let audio = self.local.audio_lines(profile.as_str(), &self.formats, self.local.direction);
+        let mut sdp = self.local.session_lines() + &audio;
+        for Crypto { tag, name, key, .. } in self.local.keying.offered() {
+            sdp.push_str(&crypto::line(tag, name, &key));
+        }
+        sdp
     }
 
     /// The description that the offer was made from.
@@ -133,8 +153,9 @@ impl LocalOffer {
     ///
     /// # Errors
     /// [`SdpError::Inconsistent`] when it does not fit the offer, [`SdpError::Refused`] when it
-    /// refuses the stream, and as for [`super::Offer::parse`].
-    pub fn accept(&self, answer: &[u8]) -> Result<LegMedia, SdpError> {
+    /// refuses the stream, [`SdpError::Unprotected`] when it would leave the stream plain that has
+    /// to be protected, and as for [`super::Offer::parse`].
+    pub fn accept(&self, answer: &[u8]) -> Result<Accepted, SdpError> {
         let session = text::parse(answer)?;
         let [media] = session.medias.as_slice() else { return Err(SdpError::Inconsistent) };
         if !media.media.eq_ignore_ascii_case("audio") {
@@ -143,13 +164,13 @@ impl LocalOffer {
         if media.port == 0 {
             return Err(SdpError::Refused);
         }
-        let audio = AudioLine::parse(&session, media)?;
-        if !audio.profile.is_supported() {
-            return Err(SdpError::Inconsistent);
-        }
+        let (proposed, security) = self.security_of(media)?;
+        let audio = AudioLine::parse(&session, media, proposed)?;
         audio.check_reachable_from(self.local.rtp.ip())?;
         let (codec, payload_type) = self.codec_of(&audio)?;
-        Ok(LegMedia {
+        let mut keying = self.local.keying.clone();
+        keying.agree(keying.profile(), security.clone());
+        let media = LegMedia {
             remote_rtp: audio.rtp,
             remote_rtcp: audio.rtcp,
             codec,
@@ -157,7 +178,38 @@ impl LocalOffer {
             telephone_event: self.telephone_event_of(&audio, codec),
             direction: audio.our_direction(self.local.direction),
             ptime: audio.ptime,
-        })
+            security,
+        };
+        Ok(Accepted { media, keying })
+    }
+
+    /// How the answer wants the stream protected: by one of the keys that were offered (RFC 4568,
+    /// 5.1.3), or not at all where that was offered too.
+    fn security_of(&self, media: &Media) -> Result<(Proposed, Security), SdpError> {
+        let keying = &self.local.keying;
+        let profile = AudioLine::profile_of(media).unwrap_or(Profile::Other);
+        if !profile.answers(keying.profile()) {
+            return Err(SdpError::Inconsistent);
+        }
+        let offered = keying.offered();
+        let chosen = AudioLine::crypto_of(media).into_iter().find_map(|theirs| {
+            let ours = offered.iter().find(|o| o.tag == theirs.tag && o.suite == theirs.suite)?;
+            Some((ours.clone(), theirs))
+        });
+        let plain = matches!(profile, Profile::Avp | Profile::Avpf);
+        match chosen {
+            // A peer that gives us back our own key would have both directions share one stream
+            // of key bits.
+            Some((ours, theirs)) if ours.key == theirs.key => Err(SdpError::Inconsistent),
+            Some((ours, theirs)) => {
+                let (send, receive) = (ours.key, theirs.key.clone());
+                let keys = SrtpKeys { suite: ours.suite, send, receive };
+                Ok((Proposed::Sdes(theirs), Security::Srtp(Box::new(keys))))
+            }
+            None if !plain => Err(SdpError::Inconsistent),
+            None if keying.wanted() == SrtpUse::Require => Err(SdpError::Unprotected),
+            None => Ok((Proposed::Plain, Security::Plain)),
+        }
     }
 
     fn codec_of(&self, audio: &AudioLine) -> Result<(Codec, PayloadType), SdpError> {

@@ -5,16 +5,22 @@
 
 mod answer;
 mod audio;
+mod base64;
+mod crypto;
+mod keying;
 mod local;
 mod offer;
 mod record;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod srtp_samples;
 mod text;
 
 pub use answer::{Answer, answer, reanswer};
 pub use audio::Profile;
-pub use local::{LocalDescription, LocalOffer};
+pub use keying::{Keying, SrtpUse};
+pub use local::{Accepted, LocalDescription, LocalOffer};
 pub use offer::Offer;
 pub use record::{RecordPreference, RecordState, record_preference};
 
@@ -36,9 +42,13 @@ pub enum SdpError {
     /// It has no audio line with a port.
     #[error("the session description offers no audio")]
     NoAudio,
-    /// Its audio is on a profile that is not supported, such as SRTP.
-    #[error("audio over {0} is not supported")]
+    /// Its audio is on a profile that cannot be taken: SRTP where that is off, without a key that
+    /// we know what to do with, or something else.
+    #[error("audio over {0} cannot be taken")]
     Unsupported(Profile),
+    /// Its audio is plain RTP, and `media.srtp` is `require`.
+    #[error("plain RTP is refused: media.srtp is \"require\"")]
+    Unprotected,
     /// The audio line has no `c=`, nor has the session.
     #[error("the session description has no connection address")]
     NoAddress,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::audio::{AudioLine, Meaning};
+use super::keying::SrtpUse;
 use super::{Profile, SdpError, text};
 use crate::rtp::{Codec, Direction};
 
@@ -25,23 +26,30 @@ pub(super) struct Line {
 }
 
 impl Offer {
-    /// Reads an offer and chooses the first audio line with a port and a profile that is
-    /// supported.
+    /// Reads an offer and chooses an audio line with a port: the first that we would encrypt,
+    /// else the first that we would take.
     ///
     /// # Errors
     /// [`SdpError`]: of grammar, of size, without audio that we can take, or with an address that
     /// nothing may be sent to.
-    pub fn parse(bytes: &[u8]) -> Result<Self, SdpError> {
+    pub fn parse(bytes: &[u8], wanted: SrtpUse) -> Result<Self, SdpError> {
         let session = text::parse(bytes)?;
         let live = || {
-            let profiles = session.medias.iter().map(AudioLine::profile_of);
-            profiles.enumerate().filter_map(|(index, profile)| Some((index, profile?)))
+            let lines = session.medias.iter().enumerate();
+            lines.filter_map(|(index, media)| Some((index, media, AudioLine::profile_of(media)?)))
         };
-        let (chosen, _) = live().find(|(_, profile)| profile.is_supported()).ok_or_else(|| {
-            live().next().map_or(SdpError::NoAudio, |(_, p)| SdpError::Unsupported(p))
+        let usable = || {
+            live().filter_map(|(index, media, _)| {
+                Some((index, media, AudioLine::proposed_by(media, wanted)?))
+            })
+        };
+        let best = usable().find(|(.., proposed)| proposed.is_srtp()).or_else(|| usable().next());
+        let (chosen, media, proposed) = best.ok_or_else(|| match live().next() {
+            None => SdpError::NoAudio,
+            Some((.., Profile::Avp | Profile::Avpf)) => SdpError::Unprotected,
+            Some((.., profile)) => SdpError::Unsupported(profile),
         })?;
-        let media = session.medias.get(chosen).ok_or(SdpError::NoAudio)?;
-        let audio = AudioLine::parse(&session, media)?;
+        let audio = AudioLine::parse(&session, media, proposed)?;
         let lines = session.medias.iter().map(Line::of).collect();
         Ok(Self { chosen, audio, lines })
     }
@@ -78,6 +86,12 @@ impl Offer {
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.audio.profile
+    }
+
+    /// Whether the answer would agree on SRTP.
+    #[must_use]
+    pub fn is_srtp(&self) -> bool {
+        self.audio.proposed.is_srtp()
     }
 }
 

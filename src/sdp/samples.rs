@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rtp::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
+use crate::rtp::{Codec, Direction, LegMedia, PayloadType, Security, TelephoneEvent};
 
 const ASTERISK: &str = "v=0\r
 o=- 1821357541 1821357541 IN IP4 192.0.2.10\r
@@ -149,11 +149,12 @@ fn at(local: &str) -> LocalDescription {
         codecs: Codec::ALL.to_vec(),
         direction: Direction::SendRecv,
         record: None,
+        keying: Keying::off(),
     }
 }
 
 fn answered(offer: &str) -> Answer {
-    let offer = Offer::parse(offer.as_bytes()).unwrap();
+    let offer = Offer::parse(offer.as_bytes(), SrtpUse::Offer).unwrap();
     let local =
         if offer.remote_rtp().ip().is_loopback() { "127.0.0.1:20000" } else { "192.0.2.1:20000" };
     answer(&offer, &at(local)).unwrap()
@@ -224,7 +225,7 @@ fn a_description_of_ours_parses_and_names_its_rtcp_port_only_if_it_must() {
     local.rtcp_port = 20007;
     let sdp = LocalOffer::new(local, true).to_sdp();
     assert!(sdp.contains("a=rtcp:20007\r\n") && sdp.contains("c=IN IP6 ::1\r\n"));
-    let offer = Offer::parse(sdp.as_bytes()).unwrap();
+    let offer = Offer::parse(sdp.as_bytes(), SrtpUse::Offer).unwrap();
     assert_eq!(offer.codecs().collect::<Vec<_>>(), Codec::ALL);
     assert!(offer.has_telephone_event());
     assert_eq!(answer(&offer, &at("[::1]:9")).unwrap().media.remote_rtcp.port(), 20007);
@@ -253,7 +254,7 @@ fn directions_are_mirrored_and_hold_is_seen_in_both_its_forms() {
     let offer = SIPP.replace("t=0 0", "a=sendonly\r\nt=0 0");
     assert_eq!(answered(&offer).media.direction, RecvOnly);
     // What we do not want is not answered.
-    let offer = Offer::parse(ASTERISK.as_bytes()).unwrap();
+    let offer = Offer::parse(ASTERISK.as_bytes(), SrtpUse::Offer).unwrap();
     let local = LocalDescription { direction: SendOnly, ..at("192.0.2.1:20000") };
     assert_eq!(answer(&offer, &local).unwrap().media.direction, SendOnly);
 }
@@ -272,14 +273,14 @@ fn a_description_that_cannot_be_served_says_why() {
         (replaced("a=ptime:20", "a=rtcp:9 IN IP4 239.1.1.1"), SdpError::Multicast),
         (replaced("m=audio 14288", "m=audio 0"), SdpError::NoAudio),
         (replaced("m=audio", "m=image"), SdpError::NoAudio),
-        (replaced("RTP/AVP", "RTP/SAVP"), SdpError::Unsupported(Profile::Sdes)),
+        (replaced("RTP/AVP", "RTP/SAVP"), SdpError::Unsupported(Profile::Savp)),
         (replaced("RTP/AVP", "UDP/TLS/RTP/SAVPF"), SdpError::Unsupported(Profile::Dtls)),
         (replaced("RTP/AVP", "TCP/MRCPv2"), SdpError::Unsupported(Profile::Other)),
         (replaced("14288", "99999"), SdpError::Syntax(6)),
         ("v=0\r\n".to_owned(), SdpError::NoAudio),
     ];
     for (offer, expected) in cases {
-        assert_eq!(Offer::parse(offer.as_bytes()), Err(expected), "{offer}");
+        assert_eq!(Offer::parse(offer.as_bytes(), SrtpUse::Offer), Err(expected), "{offer}");
     }
 }
 
@@ -287,7 +288,7 @@ fn a_description_that_cannot_be_served_says_why() {
 fn without_a_codec_in_common_there_is_no_answer() {
     for formats in ["18 101", "0", "101"] {
         let offer = CISCO.replace("18 8 101", formats);
-        let offer = Offer::parse(offer.as_bytes()).unwrap();
+        let offer = Offer::parse(offer.as_bytes(), SrtpUse::Offer).unwrap();
         let local = LocalDescription { codecs: vec![Codec::Pcma], ..at("192.0.2.1:20000") };
         assert_eq!(answer(&offer, &local), Err(SdpError::NoCommonCodec), "{formats}");
     }
@@ -295,7 +296,7 @@ fn without_a_codec_in_common_there_is_no_answer() {
 
 #[test]
 fn a_loopback_address_is_refused_unless_we_are_on_loopback() {
-    let offer = Offer::parse(SIPP.as_bytes()).unwrap();
+    let offer = Offer::parse(SIPP.as_bytes(), SrtpUse::Offer).unwrap();
     assert_eq!(answer(&offer, &at("192.0.2.1:20000")), Err(SdpError::Loopback));
     assert!(answer(&offer, &at("127.0.0.1:20000")).is_ok());
 }
@@ -355,7 +356,7 @@ fn an_answer_that_renumbers_is_understood_in_each_direction() {
         m=audio 4000 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\n\
         a=rtpmap:97 telephone-event/48000\r\na=recvonly\r\n";
     assert_eq!(
-        our_offer().accept(answer.as_bytes()),
+        our_offer().accept(answer.as_bytes()).map(|accepted| accepted.media),
         Ok(LegMedia {
             remote_rtp: "192.0.2.9:4000".parse().unwrap(),
             remote_rtcp: "192.0.2.9:4001".parse().unwrap(),
@@ -367,6 +368,7 @@ fn an_answer_that_renumbers_is_understood_in_each_direction() {
             }),
             direction: Direction::SendOnly,
             ptime: 20,
+            security: Security::Plain,
         })
     );
 }
@@ -384,23 +386,24 @@ fn an_answer_that_does_not_fit_the_offer_is_refused() {
         ("m=audio 0 RTP/AVP 0\r\n", SdpError::Refused),
         ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 127.0.0.1\r\n", SdpError::Loopback),
     ] {
-        assert_eq!(our_offer().accept(format!("{head}{lines}").as_bytes()), Err(expected));
+        let answer = format!("{head}{lines}");
+        assert_eq!(our_offer().accept(answer.as_bytes()).err(), Some(expected));
     }
     let plain = LocalOffer::new(our_offer().local().clone(), false);
     let answer =
         format!("{head}m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n");
-    assert_eq!(plain.accept(answer.as_bytes()).unwrap().telephone_event, None);
+    assert_eq!(plain.accept(answer.as_bytes()).unwrap().media.telephone_event, None);
 }
 
 #[test]
 fn a_new_answer_has_a_new_version_only_if_it_says_something_new() {
     let mut local = at("192.0.2.1:20000");
-    let offer = Offer::parse(ASTERISK.as_bytes()).unwrap();
+    let offer = Offer::parse(ASTERISK.as_bytes(), SrtpUse::Offer).unwrap();
     let first = answer(&offer, &local).unwrap();
     let again = reanswer(&offer, &mut local, &first.sdp).unwrap();
     assert_eq!((again, local.version), (first.clone(), 1));
     let hold = ASTERISK.replace("a=sendrecv", "a=sendonly");
-    let hold = Offer::parse(hold.as_bytes()).unwrap();
+    let hold = Offer::parse(hold.as_bytes(), SrtpUse::Offer).unwrap();
     let held = reanswer(&hold, &mut local, &first.sdp).unwrap();
     assert!(held.sdp.contains("o=assent 77 2 ") && local.version == 2);
     local.codecs = vec![Codec::Opus];
@@ -414,7 +417,7 @@ const ALL: [&str; 8] =
 /// Everything a peer's bytes reach; whatever they are, what we send back must parse.
 fn exercise(bytes: &[u8]) {
     let _ = our_offer().accept(bytes);
-    let Ok(offer) = Offer::parse(bytes) else { return };
+    let Ok(offer) = Offer::parse(bytes, SrtpUse::Offer) else { return };
     for local in [at("192.0.2.1:20000"), at("127.0.0.1:20000")] {
         if let Ok(answer) = answer(&offer, &local) {
             let session = text::parse(answer.sdp.as_bytes()).unwrap();

@@ -23,6 +23,21 @@ pub struct BaresipConfig {
     pub codecs: Vec<String>,
     /// Whether it answers by itself.
     pub answers: Answers,
+    /// How it protects its media.
+    pub protects: Protects,
+}
+
+/// How a baresip protects its media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protects {
+    /// Plain RTP, and no word of anything else.
+    No,
+    /// Offers `RTP/AVP` with `a=crypto`, and takes what comes.
+    IfItCan,
+    /// `RTP/SAVP` or nothing.
+    Always,
+    /// `RTP/SAVPF` or nothing.
+    AlwaysWithFeedback,
 }
 
 /// What a baresip says.
@@ -49,6 +64,7 @@ impl BaresipConfig {
             says: Says::Tone(tone_hz),
             codecs: vec!["pcmu".to_owned()],
             answers: Answers::AtOnce,
+            protects: Protects::No,
         }
     }
 
@@ -64,6 +80,11 @@ impl BaresipConfig {
 
     pub fn answers(mut self, answers: Answers) -> Self {
         self.answers = answers;
+        self
+    }
+
+    pub fn protects(mut self, protects: Protects) -> Self {
+        self.protects = protects;
         self
     }
 
@@ -103,7 +124,7 @@ impl Baresip {
              audio_source {source}\naudio_player aubridge,{user}\n\
              ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
              module_path {modules}\nmodule opus.so\nmodule g722.so\nmodule g711.so\n\
-             module sndfile.so\nmodule aubridge.so\nmodule aufile.so\nmodule ausine.so\n\
+             module sndfile.so\nmodule srtp.so\nmodule aubridge.so\nmodule aufile.so\nmodule ausine.so\n\
              module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n\
              module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {path}\n",
             user = config.user,
@@ -115,9 +136,15 @@ impl Baresip {
             Answers::WhenTold => "manual",
         };
         let account = format!(
-            "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs={}\n",
+            "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs={}{}\n",
             config.user,
             config.codecs.iter().map(|name| codec(name)).collect::<Vec<_>>().join(","),
+            match config.protects {
+                Protects::No => "",
+                Protects::IfItCan => ";mediaenc=srtp",
+                Protects::Always => ";mediaenc=srtp-mand",
+                Protects::AlwaysWithFeedback => ";mediaenc=srtp-mandf",
+            },
         );
         std::fs::write(folder.path().join("accounts"), account).expect("an account");
         std::fs::write(folder.path().join("contacts"), "").expect("no contacts");

@@ -23,6 +23,7 @@ use crate::consent::policy::{
 use crate::consent::{Decision, DecisionNumber, MediaTransport, NoticePlayed, Prior, Stops};
 use crate::ids::{CallId, Digest, Leg, PartyRef, Pii, RecordingId};
 use crate::rtp::Codec;
+use crate::sdp::Keying;
 use crate::time::{Moment, Timestamp};
 
 pub(super) const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
@@ -320,6 +321,7 @@ pub(super) fn side(tag: &str, port: u16) -> Side {
         rtcp: ([127, 0, 0, 1], port + 1).into(),
         locale: "en-US".into(),
         record: None,
+        keying: Keying::off(),
     }
 }
 

@@ -291,3 +291,33 @@ fn only_the_dialog_that_is_meant_is_replaced() {
     let by = replacing("callee-tag", When::Always);
     assert_eq!(asked.call.replaceable(Leg::Callee, &by), Err(481));
 }
+
+#[test]
+fn a_new_party_gets_keys_that_the_one_before_never_had() {
+    use crate::call::setup::Plan;
+    use crate::sdp::{Keying, SrtpUse};
+
+    let mut setup = setup(standing(), true);
+    if let Plan::Inline(inline) = &mut setup.plan {
+        inline.callee.keying = Keying::new(SrtpUse::Offer, [2; Keying::SECRET].into());
+    }
+    let keys = |rig: &Rig| {
+        let (_, invite) = rig.passed(&Method::Invite).expect("an INVITE");
+        let body = String::from_utf8_lossy(&invite.body).into_owned();
+        let keys = body.lines().filter_map(|line| line.split("inline:").nth(1));
+        keys.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut rig = Rig::start(setup);
+    let mut seen = keys(&rig);
+    rig.callee_says(200, ANSWER).ack();
+    for round in 0..2 {
+        rig.asks(Leg::Callee, Method::Refer, refer("sip:300@pbx"), "");
+        let names = Names { call_id: format!("leg-{round}"), tag: format!("side-{round}") };
+        rig.feed(Input::Referable { names, replaces: None });
+        let offered = keys(&rig);
+        assert!(!offered.is_empty() && offered.iter().all(|key| !seen.contains(key)));
+        seen.extend(offered);
+        let (txn, _) = rig.passed(&Method::Invite).expect("an INVITE");
+        rig.answers(txn, new_party(486, ""));
+    }
+}

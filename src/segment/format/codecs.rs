@@ -83,7 +83,7 @@ impl Codecs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtp::{Direction, PayloadType, TelephoneEvent};
+    use crate::rtp::{Direction, PayloadType, Security, TelephoneEvent};
 
     #[test]
     fn what_is_offered_is_what_our_offers_say() {
@@ -95,6 +95,7 @@ mod tests {
             codecs: Codec::ALL.to_vec(),
             direction: Direction::SendRecv,
             record: None,
+            keying: crate::sdp::Keying::off(),
         };
         let offer = crate::sdp::LocalOffer::new(local, true).to_sdp();
         let offered = Codecs::offered();
@@ -124,6 +125,7 @@ mod tests {
             }),
             direction: Direction::SendRecv,
             ptime: 20,
+            security: Security::Plain,
         };
         let codecs = Codecs::of(&media);
         assert_eq!(
