@@ -12,6 +12,7 @@ use crate::call::message::{
     Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, Scheme, ServerTxn,
 };
 use crate::call::replaces::with_user;
+use crate::call::session_timer;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::clock;
 use crate::config::{self, Mode, NextHops, Offered, Route};
@@ -48,6 +49,9 @@ impl Core {
             tracing::info!("a call is turned away: no [[route]] matches it");
             return self.sip.respond(txn, Response::new(404, Some(tag())));
         };
+        if let Err(too_short) = session_timer::check(self.config.sip.timers, &request.headers) {
+            return self.sip.respond(txn, too_short.response(Some(tag())));
+        }
         match next_hops_of(&route) {
             None => self.admit(txn, request, &route, Vec::new()),
             Some(next_hops) => match self.locator.given(next_hops) {
@@ -267,6 +271,7 @@ impl Core {
             caller_party,
             codecs: Codec::ALL.to_vec(),
             info_keys,
+            timers: self.config.sip.timers,
             first_txn,
             recorder,
         };

@@ -24,6 +24,7 @@ use crate::agent::targets::TargetBook;
 use crate::agent::{bus, chain, recovery};
 use crate::bus::Bus;
 use crate::call::message::Transport;
+use crate::call::session_timer;
 use crate::catalog::{self, Catalog};
 use crate::clock;
 use crate::config::{self, Config, Host, SipTls};
@@ -296,6 +297,11 @@ impl Agent {
         helpers.push(tokio::spawn(chain::publish_from_time_to_time(catalog.clone())));
 
         let listeners: Vec<String> = sip.listeners().iter().map(ToString::to_string).collect();
+        if config.sip.timers.least < session_timer::LEAST {
+            tracing::warn!(
+                "sip.min_se is below the 90s of RFC 4028: write min_se = \"90s\" outside of tests"
+            );
+        }
         tracing::info!(
             node = %config.node,
             sip = listeners.join(" "),

@@ -180,6 +180,11 @@ impl Dialog {
         self.local_cseq
     }
 
+    /// Has the next request follow at least this `CSeq`.
+    pub fn skip_to(&mut self, cseq: u32) {
+        self.local_cseq = self.local_cseq.max(cseq);
+    }
+
     fn build(&self, method: Method, cseq: u32) -> Request {
         let mut headers = Headers::new()
             .with("Max-Forwards", "70")

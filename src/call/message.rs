@@ -9,7 +9,11 @@ use bytes::Bytes;
 use crate::ids::Pii;
 
 /// The methods that we serve, as `Allow` says them.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+pub const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, PRACK, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+
+/// The option tags that we support within a dialog, as `Supported` says them.
+pub const SUPPORTED: &str = "replaces, timer";
 
 /// A SIP method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::call::message::Hop;
+use crate::call::session_timer::Terms;
 use crate::config::address::{Advertise, PortRange};
 use crate::network::Network;
 use crate::sdp::SrtpUse;
@@ -30,6 +31,8 @@ pub struct Sip {
     pub transfers: Transfers,
     /// How long the next hop may ring before the call is given back as not answered.
     pub ring_within: Duration,
+    /// What is asked of both legs, and agreed to, of session timers (RFC 4028).
+    pub timers: Terms,
     /// The most calls at one time; further ones get 503 with Retry-After.
     pub max_calls: usize,
     /// How requests leave that are larger than a datagram should be.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::call::message::{Hop, Transport};
+use crate::call::session_timer::{LEAST, Terms};
 use crate::call::setup::Transfers;
 use crate::config::address::{self, Advertise};
 use crate::config::document::{Field, Section, span_within};
@@ -12,6 +13,7 @@ use crate::config::settings::{LargeRequests, NextHopCare, Sip, SipTls};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn sip(mut section: Section<'_>) -> Sip {
     let listen = section.field("listen");
@@ -35,6 +37,7 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
     let advertise = advertise(&mut section, &hops);
     let tls = tls(section.section("tls"), &listen, &hops);
     let peers = section.field("peers").each(address::network);
+    let timers = timers(&mut section);
     let sip = Sip {
         listen: hops,
         advertise,
@@ -46,6 +49,7 @@ pub(super) fn sip(mut section: Section<'_>) -> Sip {
             Transfers::Followed,
             &[("follow", Transfers::Followed), ("refuse", Transfers::Refused)],
         ),
+        timers,
         ring_within: section.field("ring_within").span(180 * SECOND, SECOND, HOUR),
         max_calls: usize::try_from(section.field("max_calls").integer(2000, 1..=100_000))
             .unwrap_or(usize::MAX),
@@ -126,6 +130,23 @@ fn tls(mut section: Section<'_>, listen: &Field<'_>, hops: &[Hop]) -> SipTls {
     }
     section.finish();
     SipTls { identity, client_ca, ca }
+}
+
+/// `session_expires` and `min_se`.
+fn timers(section: &mut Section<'_>) -> Terms {
+    let least = section.field("min_se").span(LEAST, SECOND, DAY);
+    let field = section.field("session_expires");
+    let expires = field.read(Some(1800 * SECOND), |text| match text {
+        "off" => Ok(None),
+        _ => span_within(text, SECOND, DAY).map(Some),
+    });
+    if expires.is_some_and(|expires| expires < least) {
+        field.report(Wrong::new(
+            "is shorter than sip.min_se",
+            "write a longer one, such as \"30m\", or \"off\"",
+        ));
+    }
+    Terms { expires, least }
 }
 
 fn advertise(section: &mut Section<'_>, listen: &[Hop]) -> Advertise {
