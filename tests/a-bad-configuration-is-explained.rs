@@ -64,8 +64,8 @@ fn cases() -> Vec<(String, &'static str)> {
         ),
         (
             plain("[sip]\nlisten = [\"tls:127.0.0.1:5061\"]"),
-            "2:11: sip.listen: SIP over TLS is not available in this version; listen on udp: or \
-             tcp:, inside a network that you trust",
+            "2:10: sip.listen: listens for TLS, and there is no certificate to show; set \
+             sip.tls.cert and sip.tls.key",
         ),
         (
             plain("[sip]\nlisten = [\"udp:0.0.0.0:5060\"]"),
@@ -79,8 +79,34 @@ fn cases() -> Vec<(String, &'static str)> {
         ),
         (
             plain("[sip.tls]\ncert = \"a.pem\""),
-            "1:1: sip.tls: [sip.tls] is not available in this version; remove the table; name \
+            "1:1: sip.tls: names only one of cert and key; name both, or neither",
+        ),
+        (
+            plain("[sip.tls]\nclient_ca = \"a.pem\""),
+            "2:13: sip.tls.client_ca: says whose certificates callers show, and nothing listens \
+             for TLS; add \"tls:ADDRESS:5061\" to sip.listen, or remove the key",
+        ),
+        (
+            plain("[sip.auth]\nusers = []"),
+            "1:1: sip.auth: [sip.auth] is not available in this version; remove the table; name \
              the peers that may call in sip.peers",
+        ),
+        (
+            plain("[sip]\nresolver = \"dns.example\""),
+            "2:12: sip.resolver: \"dns.example\" is not the address of a name server; write \
+             \"10.0.0.53\" or \"10.0.0.53:5353\", or a list of them",
+        ),
+        (
+            plain("[sip.next_hop]\nprobe = \"1ms\""),
+            "2:9: sip.next_hop.probe: \"1ms\" is out of range; write a span from 1s to 1h",
+        ),
+        (
+            plain("[[route]]\nnext_hop = []"),
+            "2:12: route[1].next_hop: names 0 next hops; write from one to 16",
+        ),
+        (
+            plain("[[route]]\nnext_hop = { \"sip:a\" = 0 }"),
+            "2:12: route[1].next_hop: gives no next hop any weight; write at least one above 0",
         ),
         (
             plain("[keys]\nprovider = \"vault\""),

@@ -69,6 +69,7 @@ fn call_events() -> Vec<Draft> {
         EndCause::Refused,
         EndCause::Unavailable,
         EndCause::Dead,
+        EndCause::Expired,
         EndCause::Drained,
         EndCause::Crashed,
         EndCause::Failed,

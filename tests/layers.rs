@@ -66,7 +66,7 @@ const WORLD: [&str; 26] = [
 ];
 
 /// Crates that stay behind one module, so that they can be exchanged there.
-const BEHIND: [(&str, &[&str]); 11] = [
+const BEHIND: [(&str, &[&str]); 12] = [
     ("sipx_sip", &["sip", "phone"]),
     ("rusqlite", &["catalog"]),
     ("async_nats", &["bus"]),
@@ -75,6 +75,7 @@ const BEHIND: [(&str, &[&str]); 11] = [
     ("sdp_types", &["sdp"]),
     ("rtp_types", &["rtp", "phone"]),
     ("opus", &["codec"]),
+    ("rtc_dtls", &["media"]),
     ("rtc_rtp", &["media"]),
     ("rtc_srtp", &["media"]),
     ("aes_gcm", &["segment::format", "keys"]),

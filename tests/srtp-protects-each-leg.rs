@@ -120,6 +120,21 @@ fn both_legs_are_protected_where_it_is_required_and_a_hold_changes_no_key() {
 }
 
 #[test]
+fn a_caller_who_shakes_hands_on_the_media_path_is_protected() {
+    for srtp in ["offer", "require"] {
+        let callee = if srtp == "offer" { Protects::No } else { Protects::Always };
+        let (agent, caller, callee) = call([Protects::ByHandshake, callee], srtp, |caller| {
+            caller.hold();
+            std::thread::sleep(Duration::from_millis(500));
+            caller.resume();
+            std::thread::sleep(Duration::from_millis(1_500));
+        });
+        heard_and_recorded(&agent, &caller, callee);
+        assert_eq!(callers_transport(&agent), "SRTP");
+    }
+}
+
+#[test]
 fn what_is_required_is_never_plain() {
     let mut callee = phone("callee", CALLEE_HZ, Protects::No).start();
     let setting = "srtp = \"require\"";

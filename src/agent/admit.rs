@@ -5,13 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use zeroize::Zeroizing;
 
 use crate::agent::core::{Core, DialogKey, Inward, Standing};
-use crate::agent::next_hop;
+use crate::agent::next_hop::Place;
 use crate::agent::tell::{Known, Party};
 use crate::call::machine::Call;
-use crate::call::message::{Headers, Hop, Incoming, Response, ServerTxn};
+use crate::call::message::{
+    Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, Scheme, ServerTxn,
+};
+use crate::call::replaces::with_user;
+use crate::call::session_timer;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::clock;
-use crate::config::{self, Host, Mode, NextHop, Offered, Route};
+use crate::config::{self, Mode, NextHops, Offered, Route};
 use crate::consent::locale::Hints;
 use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
@@ -23,6 +27,7 @@ use crate::media::LocalPorts;
 use crate::number::PartyNumber;
 use crate::rtp::Codec;
 use crate::sdp::{Keying, Offer, SrtpUse};
+use crate::sip::Target;
 
 /// What a caller is told to wait, in seconds, when there is no room for the call.
 const RETRY_AFTER: &str = "5";
@@ -44,27 +49,22 @@ impl Core {
             tracing::info!("a call is turned away: no [[route]] matches it");
             return self.sip.respond(txn, Response::new(404, Some(tag())));
         };
-        let (number, next_hop) = (route.number, next_hop_of(&route).cloned());
-        match next_hop.as_ref().map(|hop| &hop.host) {
-            None => self.admit(txn, request, &route, None),
-            Some(Host::Address(ip)) => {
-                let port = next_hop.as_ref().map_or(5060, NextHop::port_or_default);
-                self.admit(txn, request, &route, Some(SocketAddr::new(*ip, port)));
-            }
-            Some(Host::Name(name)) => {
-                let port = next_hop.as_ref().map_or(5060, NextHop::port_or_default);
-                tracing::debug!(route = number, "looking up the next hop");
-                self.resolve(txn, request, name.clone(), port);
-            }
+        if let Err(too_short) = session_timer::check(self.config.sip.timers, &request.headers) {
+            return self.sip.respond(txn, too_short.response(Some(tag())));
+        }
+        match next_hops_of(&route) {
+            None => self.admit(txn, request, &route, Vec::new()),
+            Some(next_hops) => match self.locator.given(next_hops) {
+                Some(places) => self.admit(txn, request, &route, places),
+                None => {
+                    tracing::debug!(route = route.number, "looking up the next hop");
+                    self.locate(txn, request, next_hops.clone());
+                }
+            },
         }
     }
 
-    pub(super) fn on_resolved(
-        &mut self,
-        txn: ServerTxn,
-        request: Incoming,
-        addr: Option<SocketAddr>,
-    ) {
+    pub(super) fn on_resolved(&mut self, txn: ServerTxn, request: Incoming, places: Vec<Place>) {
         if self.table.resolving.remove(&txn) == Some(Standing::Cancelled) {
             return self.sip.respond(txn, Response::new(487, Some(tag())));
         }
@@ -74,28 +74,59 @@ impl Core {
         let Some(route) = self.route(&request) else {
             return self.sip.respond(txn, Response::new(404, Some(tag())));
         };
-        match addr {
-            Some(addr) => self.admit(txn, request, &route, Some(addr)),
-            None => {
-                tracing::warn!(
-                    route = route.number,
-                    "next_hop has no address: check its name and this machine's resolver"
-                );
-                self.sip.respond(txn, Response::new(502, Some(tag())));
-            }
-        }
+        self.admit(txn, request, &route, places);
     }
 
-    fn resolve(&mut self, txn: ServerTxn, request: Incoming, name: String, port: u16) {
+    fn locate(&mut self, txn: ServerTxn, request: Incoming, next_hops: NextHops) {
         self.table.resolving.insert(txn, Standing::Wanted);
-        let (inward, sip) = (self.inward.clone(), self.sip.clone());
-        let advertise = self.config.sip.advertise;
+        let (inward, locator) = (self.inward.clone(), self.locator.clone());
         tokio::spawn(async move {
-            let mut found = next_hop::look_up(&name, port, &sip).await.into_iter();
-            let addr = found.find(|addr| advertise.to(addr.ip()).is_some());
+            let places = locator.locate(&next_hops).await;
             let request = Box::new(request);
-            let _ = inward.send(Inward::Resolved { txn, request, addr });
+            let _ = inward.send(Inward::Resolved { txn, request, places });
         });
+    }
+
+    /// The places that a call may be sent to, the best first: those that have failed lately come
+    /// last. All of them are of the family of the first, which the media of this leg has too.
+    fn eligible(&self, mut places: Vec<Place>) -> Vec<Place> {
+        let advertise = self.config.sip.advertise;
+        places.retain(|place| advertise.to(place.hop.addr.ip()).is_some());
+        self.book.sort(&mut places);
+        if let Some(first) = places.first() {
+            let is_ipv4 = first.hop.addr.is_ipv4();
+            places.retain(|place| place.hop.addr.is_ipv4() == is_ipv4);
+        }
+        places
+    }
+
+    /// Sends a request of a call's: an INVITE for another leg to the first of its places that
+    /// takes it, everything else where it says.
+    pub(super) fn send(&mut self, call: CallId, txn: ClientTxn, request: Request) {
+        let dials = request.method == Method::Invite
+            && request.headers.first("To").is_some_and(|to| !names_tag(to));
+        let targets = if dials { self.table.targets.get(&call) } else { None };
+        let Some(targets) = targets else { return self.sip.request(txn, request) };
+        // Somebody else than at first, where the call is transferred.
+        let user = user_of(&request.uri);
+        let of_user = |target: &Target| match user.is_empty() || user_of(&target.uri) == user {
+            true => target.clone(),
+            false => Target { uri: with_user(&target.uri, user), ..target.clone() },
+        };
+        let targets = targets.iter().map(of_user).collect();
+        let patience = self.config.sip.next_hop.answer_within;
+        self.sip.request_any(txn, request, targets, patience);
+    }
+
+    /// A place has answered a call: whatever else the call dials is tried there first, where the
+    /// dialogs are that a transfer may name.
+    pub(super) fn settle(&mut self, call: CallId, answer: &Answered) {
+        if let Some(reached) = &answer.reached
+            && (200..300).contains(&answer.status)
+            && let Some(targets) = self.table.targets.get_mut(&call)
+        {
+            targets.sort_by_key(|target| target.hop != reached.hop);
+        }
     }
 
     fn route(&self, request: &Incoming) -> Option<Route> {
@@ -124,13 +155,23 @@ impl Core {
         found
     }
 
-    fn admit(&mut self, txn: ServerTxn, request: Incoming, route: &Route, hop: Option<SocketAddr>) {
+    fn admit(&mut self, txn: ServerTxn, request: Incoming, route: &Route, places: Vec<Place>) {
         let source = request.source;
-        let hop = next_hop_of(route)
-            .zip(hop)
-            .map(|(next, addr)| (next, Hop { transport: next.transport, addr }));
-        let ports = self.ports(source).and_then(|caller| match hop {
-            Some((_, hop)) => Some((caller, Some(self.ports(hop)?))),
+        let places = self.eligible(places);
+        let place = match (next_hops_of(route), places.first()) {
+            (Some(next_hops), None) => {
+                tracing::warn!(
+                    route = route.number,
+                    %next_hops,
+                    "next_hop has no address of a family that we listen on: check its name, the \
+                     name servers and sip.advertise"
+                );
+                return self.sip.respond(txn, Response::new(502, Some(tag())));
+            }
+            (_, place) => place.cloned(),
+        };
+        let ports = self.ports(source).and_then(|caller| match &place {
+            Some(place) => Some((caller, Some(self.ports(place.hop)?))),
             None => Some((caller, None)),
         });
         let Some((caller_ports, callee_ports)) = ports else {
@@ -160,13 +201,16 @@ impl Core {
             prior: prior(party),
         };
 
-        let Some(caller_side) = self.side(source, &caller_ports, locale(&caller)) else {
+        let scheme = Scheme::of(request.uri.expose());
+        let caller_side = self.side(source, scheme, &caller_ports, locale(&caller));
+        let Some(caller_side) = caller_side else {
             return self.turn_away(txn);
         };
         let mut dialogs = vec![(key(&request.call_id, &caller_side), Leg::Caller)];
-        let plan = match (hop, &callee_ports) {
-            (Some((next, hop)), Some(ports)) => {
-                let Some(callee_side) = self.side(hop, ports, locale(&callee)) else {
+        let plan = match (&place, &callee_ports) {
+            (Some(Place { next, hop }), Some(ports)) => {
+                let hop = *hop;
+                let Some(callee_side) = self.side(hop, next.scheme, ports, locale(&callee)) else {
                     return self.turn_away(txn);
                 };
                 let call_id = tag();
@@ -184,6 +228,8 @@ impl Core {
             _ => Plan::Endpoint,
         };
         let inline = matches!(plan, Plan::Inline(_));
+        let user = request.user.expose();
+        let targets: Vec<_> = places.iter().map(|place| place.target(user, &self.sip)).collect();
         let caller_party = facts(&caller);
         let known = Known {
             call: id,
@@ -225,9 +271,11 @@ impl Core {
             caller_party,
             codecs: Codec::ALL.to_vec(),
             info_keys,
+            timers: self.config.sip.timers,
             first_txn,
             recorder,
         };
+        self.table.targets.insert(id, targets);
         let (call, outputs) = Call::start(clock::moment(), setup);
         self.enter(call, known, dialogs, txn, first_txn, outputs);
         self.health.calls(self.table.len());
@@ -261,7 +309,7 @@ impl Core {
             .map_or(unspecified, |(_, ip)| ip)
     }
 
-    fn side(&self, peer: Hop, ports: &LocalPorts, locale: String) -> Option<Side> {
+    fn side(&self, peer: Hop, scheme: Scheme, ports: &LocalPorts, locale: String) -> Option<Side> {
         let advertised = self.config.sip.advertise.to(peer.addr.ip()).or_else(|| {
             tracing::error!(
                 "no address to name to this peer: set sip.advertise for its address family"
@@ -270,7 +318,7 @@ impl Core {
         })?;
         Some(Side {
             tag: tag(),
-            contact: self.sip.contact(peer.transport, peer.addr),
+            contact: self.sip.contact(peer.transport, peer.addr, scheme),
             rtp: SocketAddr::new(advertised, ports.rtp().port()),
             rtcp: SocketAddr::new(advertised, ports.rtcp().port()),
             locale,
@@ -284,7 +332,13 @@ impl Core {
         let wanted = self.config.media.srtp;
         let mut secret = Zeroizing::new([0; Keying::SECRET]);
         match (getrandom::fill(secret.as_mut_slice()), wanted) {
-            (Ok(()), wanted) => Some(Keying::new(wanted, secret)),
+            (Ok(()), wanted) => {
+                let keying = Keying::new(wanted, secret);
+                Some(match self.media.fingerprint() {
+                    Some(fingerprint) => keying.with_certificate(fingerprint),
+                    None => keying,
+                })
+            }
             (Err(_), SrtpUse::Off | SrtpUse::Offer) => Some(Keying::off()),
             (Err(error), SrtpUse::Require) => {
                 tracing::error!(%error, "no random bytes for the keys of SRTP, which is required");
@@ -323,11 +377,25 @@ fn offered(request: &Incoming) -> Offered<'_> {
     }
 }
 
-fn next_hop_of(route: &Route) -> Option<&NextHop> {
+fn next_hops_of(route: &Route) -> Option<&NextHops> {
     match &route.mode {
-        Mode::Inline { next_hop } => Some(next_hop),
+        Mode::Inline { next_hops } => Some(next_hops),
         Mode::Endpoint => None,
     }
+}
+
+/// The user part of a SIP URI, as it stands there; empty where there is none.
+fn user_of(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    rest.rsplit_once('@').map_or("", |(user, _)| user)
+}
+
+/// Whether a `To` has a tag: then a request belongs to a dialog. Parameters come behind the
+/// brackets, which a request of ours always has.
+fn names_tag(to: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(to);
+    let parameters = text.rsplit_once('>').map_or(&*text, |(_, parameters)| parameters);
+    parameters.to_ascii_lowercase().contains(";tag=")
 }
 
 fn key(call_id: &str, side: &Side) -> DialogKey {

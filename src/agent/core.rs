@@ -4,7 +4,6 @@
 mod orders;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,8 +14,11 @@ use crate::agent::core::orders::Awaited;
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::keeper::{Decided, Keeper, Permits};
+use crate::agent::next_hop::{Locator, Place};
 use crate::agent::prior::PriorBook;
+use crate::agent::probe::Probes;
 use crate::agent::scribe::{Scribe, Told};
+use crate::agent::targets::TargetBook;
 use crate::agent::tell::{Known, Party};
 use crate::call::machine::{Call, Fact, Input, Output, Phase};
 use crate::call::message::{Incoming, Method, Response, ServerTxn};
@@ -30,7 +32,7 @@ use crate::ids::{CallId, Leg, RecordingId};
 use crate::keys::ReferenceKey;
 use crate::media::{Media, MediaReport, PromptBook};
 use crate::segment::StoreReport;
-use crate::sip::{Sip, SipEvent};
+use crate::sip::{Sip, SipEvent, Target};
 use crate::time::Timestamp;
 
 /// How many client transactions a call may use: the step between calls' first numbers.
@@ -48,7 +50,7 @@ pub(super) enum Inward {
     /// From the segment store.
     Stored(StoreReport),
     /// A next hop's name was looked up.
-    Resolved { txn: ServerTxn, request: Box<Incoming>, addr: Option<SocketAddr> },
+    Resolved { txn: ServerTxn, request: Box<Incoming>, places: Vec<Place> },
     /// What is there, for the control socket.
     Status(oneshot::Sender<Status>),
     /// Which calls there are, for the control socket.
@@ -81,6 +83,9 @@ pub(super) struct Core {
     pub(super) reference: Arc<ReferenceKey>,
     pub(super) prior: Arc<PriorBook>,
     pub(super) prompts: PromptBook,
+    pub(super) locator: Locator,
+    pub(super) book: Arc<TargetBook>,
+    pub(super) probes: Arc<Probes>,
     pub(super) inward: mpsc::UnboundedSender<Inward>,
     pub(super) table: Table,
 }
@@ -95,6 +100,8 @@ pub(super) struct Table {
     deadlines: BTreeSet<(Instant, CallId)>,
     /// INVITEs whose next hop is being looked up, and whether they were cancelled meanwhile.
     pub(super) resolving: HashMap<ServerTxn, Standing>,
+    /// Where the other leg of a call may go.
+    pub(super) targets: HashMap<CallId, Vec<Target>>,
     awaited: Awaited,
     started: u64,
 }
@@ -216,7 +223,7 @@ impl Core {
             }
             Inward::Unclaimed { call, recording } => self.keeper.unclaimed(call, recording),
             Inward::Stored(report) => self.keeper.stored(report),
-            Inward::Resolved { txn, request, addr } => self.on_resolved(txn, *request, addr),
+            Inward::Resolved { txn, request, places } => self.on_resolved(txn, *request, places),
             Inward::Status(answer) => {
                 let status = Status { calls: self.table.len(), keeping: self.keeper.len() };
                 let _ = answer.send(status);
@@ -265,11 +272,20 @@ impl Core {
                 }
             }
             SipEvent::Response { txn, response } => {
+                if let Some(reached) = &response.reached
+                    && response.status != 503
+                {
+                    self.book.answered(reached.hop);
+                }
+                self.probes.answered(txn, response.status);
                 if let Some(call) = self.table.txns.get(&(txn.0 / TXNS_A_CALL)).copied() {
+                    self.settle(call, &response);
                     self.feed(call, Input::Response { txn, response });
                 }
             }
+            SipEvent::PassedBy { hop, why } => self.book.failed(hop, why),
             SipEvent::Unanswered { txn, why } => {
+                self.probes.unanswered(txn);
                 if let Some(call) = self.table.txns.get(&(txn.0 / TXNS_A_CALL)).copied() {
                     self.feed(call, Input::Unanswered { txn, why });
                 }
@@ -347,7 +363,7 @@ impl Core {
         for output in outputs {
             match output {
                 Output::Respond { txn, response } => self.sip.respond(txn, response),
-                Output::Send { txn, request } => self.sip.request(txn, request),
+                Output::Send { txn, request } => self.send(id, txn, request),
                 Output::Cancel { txn, headers } => self.sip.cancel(txn, headers),
                 Output::Ack(request) => self.sip.ack(request),
                 Output::Media(command) => self.media.command(id, command),
@@ -417,6 +433,7 @@ impl Core {
             self.table.dialogs.remove(key);
         }
         self.table.invites.remove(&live.invite);
+        self.table.targets.remove(&id);
         self.table.txns.remove(&(live.first_txn / TXNS_A_CALL));
         if let Some(at) = live.deadline {
             self.table.deadlines.remove(&(at, id));

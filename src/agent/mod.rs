@@ -23,12 +23,15 @@ mod next_hop;
 mod observe;
 mod outbox;
 mod prior;
+mod probe;
 mod ready;
 mod recovery;
 mod reload;
+mod resolve;
 mod scribe;
 mod start;
 mod stop;
+mod targets;
 mod tell;
 mod transfer;
 

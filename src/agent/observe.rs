@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::scribe::Scribe;
+use crate::agent::targets::{TargetBook, hop_text};
 use crate::bus::{BusStatus, LinkStatus};
 use crate::catalog::Catalog;
 use crate::clock;
@@ -33,6 +34,7 @@ pub(super) struct Observer {
     pub(super) store: Arc<SegmentStore>,
     pub(super) catalog: Catalog,
     pub(super) scribe: Scribe,
+    pub(super) book: Arc<TargetBook>,
     pub(super) eraser: Eraser,
     pub(super) bus: Option<watch::Receiver<BusStatus>>,
     pub(super) http: Option<String>,
@@ -70,6 +72,15 @@ impl Observer {
             started: self.started,
             sip: self.sip.listeners().iter().map(ToString::to_string).collect(),
             http: self.http.clone(),
+            next_hops: self
+                .book
+                .conditions()
+                .into_iter()
+                .map(|(hop, condition)| control::StatusNextHop {
+                    next_hop: hop_text(hop),
+                    state: condition.as_str().to_owned(),
+                })
+                .collect(),
             calls: self
                 .counters
                 .calls()
@@ -145,6 +156,12 @@ impl Source for Observer {
             media_ports_free: self.media.ports_available() as u64,
             catalog_commits: load(&self.catalog.counters().commits),
             catalog_failures: load(&self.catalog.counters().failures),
+            next_hops: self
+                .book
+                .conditions()
+                .into_iter()
+                .map(|(hop, condition)| (hop_text(hop), u64::from(condition.is_good())))
+                .collect(),
             sip: sip_counts(&self.sip),
         }
     }
@@ -226,6 +243,7 @@ fn sip_counts(sip: &Sip) -> SipCounts {
         retransmissions_out: counters.retransmissions_out.load(),
         strays: counters.strays.load(),
         overload: counters.overload.load(),
+        tls_failures: counters.tls_failures.load(),
         send_errors: counters.send_errors.load(),
         transactions: counters.transactions.load(),
         connections: counters.connections.load(),

@@ -1,14 +1,14 @@
-//! SIGHUP: the configuration is read again. Routes, policies and `[shutdown]` take effect at once,
-//! for calls that arrive from then on; everything else at a restart. A configuration that is wrong
-//! changes nothing.
+//! SIGHUP: the configuration is read again, and the certificates that it names. Routes, policies,
+//! `[sip.tls]` and `[shutdown]` take effect at once, for calls and connections that arrive from
+//! then on; everything else at a restart. A configuration that is wrong changes nothing, and
+//! neither do certificates that are of no use.
 
 use std::sync::Arc;
 
 use crate::agent::core::Inward;
-use crate::agent::next_hop;
 use crate::agent::prior::TokenRules;
-use crate::agent::start::{Agent, peers, warm};
-use crate::config::{self, Config, Source};
+use crate::agent::start::{Agent, peers, tls, warm};
+use crate::config::{self, Config, Sip, Source};
 
 impl Agent {
     pub(super) fn reload(&mut self, source: &Source) {
@@ -28,19 +28,34 @@ impl Agent {
             matching: read.matching,
             tokens: read.tokens,
             shutdown: read.shutdown,
+            sip: Sip { tls: read.sip.tls, ..self.config.sip.clone() },
             ..(*self.config).clone()
         };
         if let Err(why) = warm(&self.prompts, &config) {
             tracing::error!(%why, "the configuration stays as it was");
             return;
         }
+        let tls = match tls(&config) {
+            Ok(tls) => tls,
+            Err(why) => {
+                return tracing::error!(
+                    %why,
+                    "the configuration and the certificates stay as they were"
+                );
+            }
+        };
         match TokenRules::load(&config) {
             Ok(rules) => self.prior.replace_rules(rules),
             Err(why) => return tracing::error!(%why, "the configuration stays as it was"),
         }
+        if let Some(tls) = tls {
+            self.sip.set_tls(tls);
+        }
         self.sip.set_peers(peers(&config));
-        next_hop::look_up_all(&config, &self.sip);
+        self.observer.book.clear();
+        self.locator.look_up_all(&config);
         self.config = Arc::new(config);
+        self.in_force.send_replace(Arc::clone(&self.config));
         let _ = self.inward.send(Inward::Reload(Arc::clone(&self.config)));
         let (routes, policies) = (self.config.routes.len(), self.config.policies.len());
         tracing::info!(routes, policies, "the configuration of {source} is in force");
@@ -75,7 +90,7 @@ fn needs_restart(now: &Config, read: &Config) -> Vec<&'static str> {
         ("node", *node == read.node),
         ("data", *data == read.data),
         ("prompts", *prompts == read.prompts),
-        ("[sip]", *sip == read.sip),
+        ("[sip]", Sip { tls: read.sip.tls.clone(), ..sip.clone() } == read.sip),
         ("[media]", *media == read.media),
         ("[keys]", *keys == read.keys),
         ("[storage]", *storage == read.storage),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::agent::clerk::Clerk;
@@ -14,15 +14,20 @@ use crate::agent::core::{Core, Inward, Table};
 use crate::agent::counters::Counters;
 use crate::agent::health::Health;
 use crate::agent::keeper::Keeper;
+use crate::agent::next_hop::{Locator, inline};
 use crate::agent::observe::Observer;
 use crate::agent::prior::{PriorBook, TokenKeyError, TokenRules};
+use crate::agent::probe::{self, Probes};
 use crate::agent::ready::{Ready, ReadyFile};
 use crate::agent::scribe::{Scribe, Told};
-use crate::agent::{bus, chain, next_hop, recovery};
+use crate::agent::targets::TargetBook;
+use crate::agent::{bus, chain, recovery};
 use crate::bus::Bus;
+use crate::call::message::Transport;
+use crate::call::session_timer;
 use crate::catalog::{self, Catalog};
 use crate::clock;
-use crate::config::{Config, Host, Mode};
+use crate::config::{self, Config, Host, SipTls};
 use crate::control::{self, ControlRequest, DataFolder};
 use crate::erasure::{self, Eraser};
 use crate::event::{AgentReady, Origin, Word};
@@ -64,6 +69,9 @@ pub enum StartError {
     /// The media threads do not start.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The certificates for SIP over TLS are of no use.
+    #[error("[sip.tls]: {0}")]
+    Tls(#[from] sip::TlsError),
     /// A SIP listener cannot be opened.
     #[error(transparent)]
     Sip(#[from] sip::BindError),
@@ -109,7 +117,8 @@ impl StartError {
             StartError::Keys(_)
             | StartError::KeyStore(_)
             | StartError::TokenKeys(_)
-            | StartError::Prompts(_) => Blame::Configuration,
+            | StartError::Prompts(_)
+            | StartError::Tls(_) => Blame::Configuration,
             _ => Blame::Surroundings,
         }
     }
@@ -131,6 +140,9 @@ pub struct Agent {
     pub(super) inward: mpsc::UnboundedSender<Inward>,
     pub(super) control: mpsc::Receiver<ControlRequest>,
     pub(super) observer: Observer,
+    pub(super) locator: Locator,
+    /// The configuration in force, for those who look at it from time to time.
+    pub(super) in_force: watch::Sender<Arc<Config>>,
     pub(super) bus: Option<Bus>,
     pub(super) core: JoinHandle<()>,
     pub(super) helpers: Vec<JoinHandle<()>>,
@@ -182,7 +194,10 @@ impl Agent {
         let media = Media::start(media_config(&config), prompts.clone(), move |call, report| {
             let _ = to_core.send(Inward::Media(call, report));
         })?;
-        let (sip, events) = Endpoint::bind(sip_config(&config))?;
+        let (sip, events) =
+            Endpoint::bind(SipConfig { tls: tls(&config)?, ..sip_config(&config) })?;
+        let book = Arc::new(TargetBook::new(config.sip.next_hop));
+        let locator = Locator::new(&config, sip.clone(), Arc::clone(&book));
         let http = match &config.http {
             Some(http) => Some(http::bind(http).await?),
             None => None,
@@ -219,6 +234,7 @@ impl Agent {
             store: Arc::clone(&store),
             catalog: catalog.clone(),
             scribe: scribe.clone(),
+            book: Arc::clone(&book),
             eraser: eraser.clone(),
             bus: bus.as_ref().map(Bus::status),
             http: http_addr.clone(),
@@ -247,6 +263,18 @@ impl Agent {
             Arc::clone(&counters),
             config.storage.segment,
         );
+        let (in_force, current) = watch::channel(Arc::clone(&config));
+        let probes = Arc::new(Probes::new(Arc::clone(&book)));
+        if let Some(interval) = config.sip.next_hop.probe {
+            let (locator, probes) = (locator.clone(), Arc::clone(&probes));
+            helpers.push(tokio::spawn(probe::ask_from_time_to_time(
+                interval,
+                current,
+                locator,
+                probes,
+                sip.clone(),
+            )));
+        }
         let core = Core {
             config: Arc::clone(&config),
             sip: sip.clone(),
@@ -258,6 +286,9 @@ impl Agent {
             reference: Arc::clone(&reference),
             prior: Arc::clone(&prior),
             prompts: prompts.clone(),
+            locator: locator.clone(),
+            book,
+            probes,
             inward: inward.clone(),
             table: Table::default(),
         };
@@ -266,6 +297,11 @@ impl Agent {
         helpers.push(tokio::spawn(chain::publish_from_time_to_time(catalog.clone())));
 
         let listeners: Vec<String> = sip.listeners().iter().map(ToString::to_string).collect();
+        if config.sip.timers.least < session_timer::LEAST {
+            tracing::warn!(
+                "sip.min_se is below the 90s of RFC 4028: write min_se = \"90s\" outside of tests"
+            );
+        }
         tracing::info!(
             node = %config.node,
             sip = listeners.join(" "),
@@ -276,7 +312,7 @@ impl Agent {
         let ready = Ready { pid: std::process::id(), sip: listeners, http: http_addr };
         let ready = ReadyFile::write(&config.data, &ready)
             .map_err(|why| StartError::Ready { path: config.data.clone(), why })?;
-        next_hop::look_up_all(&config, &sip);
+        locator.look_up_all(&config);
         Ok(Self {
             config,
             sip,
@@ -292,6 +328,8 @@ impl Agent {
             inward,
             control,
             observer,
+            locator,
+            in_force,
             bus,
             core,
             helpers,
@@ -371,17 +409,31 @@ fn sip_config(config: &Config) -> SipConfig {
             unanswered: sip.ring_within + FORGOTTEN_AFTER,
             ..sip::Limits::default()
         },
+        large_requests: match sip.large_requests {
+            config::LargeRequests::Tcp => sip::LargeRequests::OverTcp,
+            config::LargeRequests::Udp => sip::LargeRequests::OverUdp,
+        },
         ..SipConfig::default()
     }
 }
 
+/// The certificates of `[sip.tls]`, where anything speaks TLS.
+pub(super) fn tls(config: &Config) -> Result<Option<sip::Tls>, sip::TlsError> {
+    let next_hops = inline(config).flat_map(|hops| &hops.each);
+    let next_hops = next_hops.map(config::NextHop::transport_or_default);
+    let listeners = config.sip.listen.iter().map(|hop| hop.transport);
+    let files = config.sip.tls.clone();
+    if !files.is_set() && listeners.chain(next_hops).all(|transport| transport != Transport::Tls) {
+        return Ok(None);
+    }
+    let SipTls { identity, client_ca, ca } = files;
+    sip::Tls::load(&sip::TlsFiles { identity, client_ca, ca }).map(Some)
+}
+
 /// What a next hop sends within a call's dialog has to be heard too.
 fn next_hops(config: &Config) -> impl Iterator<Item = Network> {
-    config.routes.iter().filter_map(|route| match &route.mode {
-        Mode::Inline { next_hop } => match &next_hop.host {
-            Host::Address(ip) => Some(Network::of(*ip)),
-            Host::Name(_) => None,
-        },
-        Mode::Endpoint => None,
+    inline(config).flat_map(|hops| &hops.each).filter_map(|next_hop| match &next_hop.host {
+        Host::Address(ip) => Some(Network::of(*ip)),
+        Host::Name(_) => None,
     })
 }

@@ -158,7 +158,7 @@ impl Known {
     fn left(&self, at: Timestamp, leg: Leg, cause: Cause) -> Told {
         let reason = match cause {
             Cause::HungUp(by) if by == leg => LeaveReason::HungUp,
-            Cause::NoAck => LeaveReason::Lost,
+            Cause::NoAck | Cause::Expired => LeaveReason::Lost,
             _ => LeaveReason::Released,
         };
         self.gone(at, leg, reason)
@@ -215,6 +215,7 @@ fn end_cause(cause: Cause) -> EndCause {
         Cause::Unreachable(_) => EndCause::Unreachable,
         Cause::RefusalEndsCall => EndCause::Refused,
         Cause::NoAck | Cause::Dead => EndCause::Dead,
+        Cause::Expired => EndCause::Expired,
         Cause::Unavailable => EndCause::Unavailable,
         Cause::MediaLost => EndCause::Failed,
         // A transfer ends a leg; the call is over only with its last one.

@@ -2,18 +2,26 @@
 
 use crate::call::caller::{described, with_record_route};
 use crate::call::dialog::{Dialog, Outgoing};
+use crate::call::forks::{Forks, Heard};
 use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Fact, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{ALLOW, Answered, ClientTxn, Headers, Method, Response, Unanswered};
+use crate::call::message::{
+    ALLOW, Answered, ClientTxn, Headers, Method, Request, Response, SUPPORTED, Unanswered,
+};
 use crate::call::negotiate::{self, Session};
 use crate::call::passing;
+use crate::call::provisional::Carries;
 use crate::call::relaying::Parting;
+use crate::call::session_timer::{self, Raised, SessionTimer};
 use crate::call::timer::PATIENCE;
 use crate::ids::Leg;
 use crate::rtp::{Codec, Direction};
 use crate::time::Moment;
+
+/// The INVITE is under way once more.
+struct Again;
 
 impl Call {
     /// Sends the INVITE to the next hop.
@@ -49,14 +57,8 @@ impl Call {
             hop: inline.hop,
         });
         let session = negotiate::offer(&inline.callee, &codecs, self.id);
-        let mut request = dialog.request(Method::Invite);
-        let hops = invite.max_forwards.saturating_sub(1);
-        request.headers = passing::forwarded(&request.headers, hops);
-        request.headers.extend(passing::passed_on(&invite.headers));
-        request.headers.push(passing::CALL_HEADER, self.id.to_string());
-        request.headers.push("Allow", ALLOW);
-        request.headers.push("Content-Type", "application/sdp");
-        request.body = session.description();
+        let raised = Raised::default();
+        let request = self.invite_to_callee(&mut dialog, &session, raised);
         let give_up = at.instant + inline.ring_for;
         let txn = self.next_txn();
         out.push(Output::Send { txn, request });
@@ -70,7 +72,42 @@ impl Call {
             session,
             give_up,
             progress: Progress::Nothing,
+            raised,
+            forks: Forks::default(),
         }));
+    }
+
+    /// The INVITE to the next hop, with the dialog's next `CSeq`.
+    fn invite_to_callee(&self, dialog: &mut Dialog, session: &Session, raised: Raised) -> Request {
+        let mut request = dialog.request(Method::Invite);
+        let hops = self.invite.max_forwards.saturating_sub(1);
+        request.headers = passing::forwarded(&request.headers, hops);
+        request.headers.extend(passing::passed_on(&self.invite.headers));
+        request.headers.push(passing::CALL_HEADER, self.id.to_string());
+        request.headers.push("Allow", ALLOW);
+        request.headers.push("Supported", format!("100rel, {SUPPORTED}"));
+        session_timer::propose(self.timers, raised.least, &mut request.headers);
+        request.headers.push("Content-Type", "application/sdp");
+        request.body = session.description();
+        request
+    }
+
+    /// The callee's side wants fewer refreshes: the INVITE goes out again with its interval (RFC
+    /// 4028, 7.3). `None` where that is of no use.
+    fn dial_again(
+        &mut self,
+        mut calling: Calling,
+        refusal: &Answered,
+        out: &mut Vec<Output>,
+    ) -> Option<Again> {
+        let raised = calling.raised.by(&refusal.headers)?;
+        calling.raised = raised;
+        calling.txn = self.next_txn();
+        calling.forks = Forks::default();
+        let request = self.invite_to_callee(&mut calling.dialog, &calling.session, raised);
+        out.push(Output::Send { txn: calling.txn, request });
+        self.callee = CalleeLeg::Calling(Box::new(calling));
+        Some(Again)
     }
 
     pub(super) fn on_response(
@@ -96,6 +133,9 @@ impl Call {
         }
         if let Some(leg) = self.offered_on(txn) {
             return self.on_offer_answer(at, leg, response, out);
+        }
+        if let Some(leg) = self.updated_on(txn) {
+            return self.on_update_answer(at, leg, response, out);
         }
         if let Some(dialog) = self.answered_by(txn) {
             return self.on_repeated_answer(&dialog, response, out);
@@ -131,6 +171,9 @@ impl Call {
         if let Some(leg) = self.offered_on(txn) {
             return self.offer_unanswered(at, leg, out);
         }
+        if self.updated_on(txn).is_some() {
+            return self.refresh_unanswered(at, out);
+        }
         match &self.callee {
             CalleeLeg::Calling(calling) if calling.txn == txn => {
                 let status = why.status();
@@ -152,24 +195,39 @@ impl Call {
         match response.status {
             ..=100 => self.callee = CalleeLeg::Calling(Box::new(calling)),
             101..=199 => {
+                let Calling { forks, dialog, session, .. } = &mut calling;
+                match forks.hear(dialog, session, response) {
+                    Heard::New => {}
+                    Heard::Reliable(request) => {
+                        let txn = self.next_txn();
+                        out.push(Output::Send { txn, request });
+                    }
+                    Heard::Nothing => {
+                        self.callee = CalleeLeg::Calling(Box::new(calling));
+                        return;
+                    }
+                }
                 let early = negotiate::accept(&calling.session, &response.body)
                     .ok()
                     .filter(|_| !response.body.is_empty());
                 if let Some(session) = early {
                     calling.progress = Progress::EarlyMedia;
                     self.callee = CalleeLeg::Calling(Box::new(calling));
-                    self.early_media(response, &session, out);
+                    self.early_media(at, response, &session, out);
                 } else {
                     if calling.progress == Progress::Nothing {
                         calling.progress = Progress::Ringing;
                     }
                     self.callee = CalleeLeg::Calling(Box::new(calling));
-                    self.pass_progress(response.status, &response.headers, out);
+                    self.pass_progress(at, response.status, &response.headers, out);
                     self.comfort(out);
                 }
             }
             200..=299 => self.on_answer(at, calling, response, out),
             status => {
+                if status == 422 && self.dial_again(calling, response, out).is_some() {
+                    return;
+                }
                 self.callee = CalleeLeg::Gone;
                 let headers = passing::passed_on(&response.headers);
                 self.parting = Some(Parting { headers, ..Parting::default() });
@@ -186,12 +244,17 @@ impl Call {
         response: &Answered,
         out: &mut Vec<Output>,
     ) {
-        let Some(dialog) = calling.dialog.established(response) else {
+        let Some((dialog, early)) = calling.forks.confirm(&calling.dialog, response) else {
             self.callee = CalleeLeg::Gone;
             return self.callee_failed(at, 502, Cause::Rejected(502), out);
         };
         out.push(Output::Ack(dialog.ack(response.cseq)));
-        let session = match negotiate::accept(&calling.session, &response.body) {
+        // An answer that came reliably is the only one (RFC 3262, 5).
+        let agreed = match early {
+            Some(session) => Ok(session),
+            None => negotiate::accept(&calling.session, &response.body),
+        };
+        let session = match agreed {
             Ok(session) => session,
             Err(_) => {
                 let leaving = self.say_bye(dialog, Cause::NoCommonCodec, out);
@@ -207,6 +270,12 @@ impl Call {
             invite: Some(calling.txn),
             offering: Offering::None,
             indicated: Indicated::to(&response.headers),
+            timer: SessionTimer::answered_by(
+                self.timers,
+                calling.raised,
+                &response.headers,
+                at.instant,
+            ),
             wish: media.direction,
             told: Direction::SendRecv,
         }));
@@ -215,7 +284,7 @@ impl Call {
             self.phase = Phase::Asking;
             if calling.progress == Progress::Nothing {
                 // A caller who waits for the callee's answer to the question hears it ring.
-                self.pass_progress(180, &response.headers, out);
+                self.pass_progress(at, 180, &response.headers, out);
             }
         }
         self.prefer(at, Leg::Callee, &response.body, out);
@@ -234,34 +303,44 @@ impl Call {
         out.push(Output::Tell(Fact::Bridged { codec }));
     }
 
-    /// The callee's side sends sound before it answers: the caller hears it.
-    fn early_media(&mut self, progress: &Answered, session: &Session, out: &mut Vec<Output>) {
+    /// The callee's side sends sound before it answers: the caller hears it. Of several telephones
+    /// the one that has said so last is heard.
+    fn early_media(
+        &mut self,
+        at: Moment,
+        progress: &Answered,
+        session: &Session,
+        out: &mut Vec<Output>,
+    ) {
         let Answered { status, headers, .. } = progress;
         let Some(media) = session.media().cloned() else { return };
         if let CallerLeg::Invited(invited) = &mut self.caller {
-            if invited.early.is_none() {
-                let body = &self.invite.body;
+            let body = &self.invite.body;
+            if invited.early.is_none() && !body.is_empty() {
                 let answer = negotiate::answer(body, &self.side, &[media.codec], self.id);
-                // A caller who left the offer to us gets it in a reliable answer alone.
-                let Ok(answer) = answer else { return self.pass_progress(*status, headers, out) };
-                if let Some(media) = answer.media().cloned() {
-                    let leg = Leg::Caller;
+                if let Some(media) = answer.as_ref().ok().and_then(|answer| answer.media()) {
+                    let (leg, media) = (Leg::Caller, media.clone());
                     out.push(Output::Media(MediaCommand::Connect { leg, media }));
                 }
-                invited.early = Some(answer);
+                invited.early = answer.ok();
+            } else if invited.early.is_none() && self.provisional.is_reliable() {
+                // A caller who left the offer to us gets it in a reliable answer alone.
+                invited.early = Some(negotiate::offer(&self.side, &[media.codec], self.id));
             }
-            if let Some(early) = &invited.early {
-                let contact = self.side.contact.clone();
-                let dialog = Dialog::uas(&self.invite, &self.side.tag, contact);
-                let tag = Some(self.side.tag.clone());
-                let response = described(*status, tag, &dialog, early);
-                let mut response = with_record_route(response, &self.invite);
-                response.headers.extend(passing::passed_on(headers));
-                out.push(Output::Respond { txn: invited.txn, response });
+            match &invited.early {
+                Some(early)
+                    if !(self.provisional.is_reliable() && self.provisional.has_description()) =>
+                {
+                    let tag = Some(self.side.tag.clone());
+                    let response = described(*status, tag, &invited.dialog, early);
+                    let mut response = with_record_route(response, &self.invite);
+                    response.headers.extend(passing::passed_on(headers));
+                    self.say_provisional(at, response, Carries::Description, out);
+                }
+                _ => self.pass_progress(at, *status, headers, out),
             }
         }
-        let understood = self.media(Leg::Caller).is_none_or(|caller| caller.codec == media.codec);
-        if !understood || self.is_undecided() {
+        if self.callers_codec().is_some_and(|codec| codec != media.codec) || self.is_undecided() {
             // The caller would not understand it, or is being asked: ringback says as much.
             if let CalleeLeg::Calling(calling) = &mut self.callee {
                 calling.progress = Progress::Ringing;
@@ -273,15 +352,36 @@ impl Call {
         out.push(Output::Media(MediaCommand::Relay { from: Leg::Callee, on: true }));
     }
 
+    /// The codec that the caller was answered with, be it early.
+    fn callers_codec(&self) -> Option<Codec> {
+        let media = match &self.caller {
+            CallerLeg::Invited(invited) => invited.early.as_ref()?.media(),
+            _ => self.media(Leg::Caller),
+        };
+        media.map(|media| media.codec)
+    }
+
     /// 180 and its like reach a caller who has no answer yet.
-    fn pass_progress(&mut self, status: u16, headers: &Headers, out: &mut Vec<Output>) {
-        if let CallerLeg::Invited(invited) = &self.caller {
-            let mut response = Response::new(status, Some(self.side.tag.clone()));
-            response.headers.push("Contact", format!("<{}>", self.side.contact));
-            let mut response = with_record_route(response, &self.invite);
-            response.headers.extend(passing::passed_on(headers));
-            out.push(Output::Respond { txn: invited.txn, response });
-        }
+    fn pass_progress(&mut self, at: Moment, status: u16, headers: &Headers, out: &mut Vec<Output>) {
+        let CallerLeg::Invited(invited) = &mut self.caller else { return };
+        // RFC 3261, 13.2.1: the first reliable response to an INVITE without an offer bears one.
+        let offers = self.provisional.is_always_reliable()
+            && self.invite.body.is_empty()
+            && invited.early.is_none();
+        let tag = Some(self.side.tag.clone());
+        let (response, carries) = if offers {
+            let offer = negotiate::offer(&self.side, &self.codecs, self.id);
+            let response = described(status, tag, &invited.dialog, &offer);
+            invited.early = Some(offer);
+            (response, Carries::Description)
+        } else {
+            let mut response = Response::new(status, tag);
+            response.headers.push("Contact", invited.dialog.contact_value());
+            (response, Carries::Nothing)
+        };
+        let mut response = with_record_route(response, &self.invite);
+        response.headers.extend(passing::passed_on(headers));
+        self.say_provisional(at, response, carries, out);
     }
 
     /// The callee cannot be had: the caller is told, with the callee's status while the INVITE

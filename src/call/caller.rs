@@ -7,9 +7,10 @@ use crate::call::dialog::{Dialog, Leaving, Stray, Unacknowledged};
 use crate::call::leg::{CalleeLeg, CallerLeg, Established, Indicated, Offering, Overtaken};
 use crate::call::machine::{Call, Cause, Output, Phase};
 use crate::call::media::MediaCommand;
-use crate::call::message::{ALLOW, Headers, Incoming, Method, Response, ServerTxn, reason_phrase};
+use crate::call::message::{ALLOW, Headers, Incoming, Method, Response, ServerTxn};
 use crate::call::negotiate::Session;
 use crate::call::relaying::Parting;
+use crate::call::session_timer::{self, SessionTimer};
 use crate::call::timer::{Backoff, Due};
 use crate::ids::Leg;
 use crate::rtp::Direction;
@@ -22,6 +23,9 @@ impl Call {
             self.side.record = Some(self.record_state(Leg::Caller));
         }
         let CallerLeg::Invited(invited) = &self.caller else { return };
+        if self.provisional.delays_answer() {
+            return;
+        }
         let session = match invited.early.clone() {
             Some(session) => Ok(session),
             None => self.describe_to_caller(),
@@ -37,10 +41,19 @@ impl Call {
     fn accept_caller(&mut self, at: Moment, session: Session, out: &mut Vec<Output>) {
         let indicated = self.side.record.map_or(Indicated::Nothing, Indicated::State);
         let CallerLeg::Invited(invited) = &self.caller else { return };
-        let dialog = Dialog::uas(&self.invite, &self.side.tag, self.side.contact.clone());
-        let response = described(200, Some(self.side.tag.clone()), &dialog, &session);
+        let (dialog, tag) = (invited.dialog.clone(), Some(self.side.tag.clone()));
+        let response = match self.provisional.is_described() {
+            // Both have said all there is to say (RFC 6337, 2.1).
+            true => contacting(Response::new(200, tag), &dialog),
+            false => described(200, tag, &dialog, &session),
+        };
         let mut response = with_record_route(response, &self.invite);
         response.headers.extend(std::mem::take(&mut self.connected));
+        // One that is too short was refused before there was a call.
+        let granted = session_timer::grant(self.timers, &self.invite.headers).unwrap_or_default();
+        granted.write(&mut response.headers);
+        let invite = &self.invite.headers;
+        let timer = SessionTimer::granted_to(self.timers, invite, granted, at.instant);
         let unacknowledged = Unacknowledged {
             txn: invited.txn,
             response: response.clone(),
@@ -63,6 +76,7 @@ impl Call {
             invite: None,
             offering: Offering::None,
             indicated,
+            timer,
             wish,
             told: Direction::SendRecv,
         }));
@@ -165,6 +179,10 @@ impl Call {
             Method::Bye => self.on_bye(at, leg, txn, &request, out),
             Method::Info => self.on_info(at, leg, txn, &request, out),
             Method::Invite | Method::Update => self.on_reoffer(at, leg, txn, request, out),
+            Method::Prack if leg == Leg::Caller => self.on_late_prack(txn, &request, out),
+            Method::Prack => {
+                out.push(Output::Respond { txn, response: Response::new(481, None) });
+            }
             Method::Options => {
                 let response = allowing(Response::new(200, None));
                 out.push(Output::Respond { txn, response });
@@ -253,8 +271,7 @@ impl Call {
     ) -> Leaving {
         let txn = self.next_txn();
         let mut request = dialog.request(Method::Bye);
-        if let Some(status) = cause.status() {
-            let text = reason_phrase(status);
+        if let Some((status, text)) = cause.reason() {
             let reason = format!("SIP;cause={status};text=\"{text}\"");
             request.headers.push("Reason", reason);
         }
@@ -288,6 +305,9 @@ impl Call {
         request: &Incoming,
         out: &mut Vec<Output>,
     ) {
+        if self.on_early_request(at, leg, txn, request, out) {
+            return;
+        }
         let (leaving, early) = match leg {
             Leg::Caller => (
                 matches!(self.caller, CallerLeg::Leaving(_)),

@@ -51,7 +51,8 @@ impl Call {
         let offered = negotiate::offer_again(&established.session, &[codec], stream);
         established.told = stream.direction;
         established.dialog.refresh_target(request.contact.as_ref());
-        let response = described(200, None, &established.dialog, &offered);
+        let mut response = described(200, None, &established.dialog, &offered);
+        established.refreshed_by(at, &request.headers, &mut response);
         established.unacknowledged = Some(Unacknowledged {
             txn,
             response: response.clone(),

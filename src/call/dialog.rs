@@ -98,6 +98,10 @@ impl Dialog {
             dialog.remote_target.clone_from(contact);
         }
         dialog.route_set = answer.record_route.iter().rev().cloned().collect();
+        if let Some(reached) = &answer.reached {
+            dialog.hop = reached.hop;
+            dialog.contact.clone_from(&reached.contact);
+        }
         Some(dialog)
     }
 
@@ -174,6 +178,11 @@ impl Dialog {
     #[must_use]
     pub fn last_cseq(&self) -> u32 {
         self.local_cseq
+    }
+
+    /// Has the next request follow at least this `CSeq`.
+    pub fn skip_to(&mut self, cseq: u32) {
+        self.local_cseq = self.local_cseq.max(cseq);
     }
 
     fn build(&self, method: Method, cseq: u32) -> Request {

@@ -1,6 +1,7 @@
 //! What happened to a call, for events, logs and the catalog.
 
 use crate::call::media::PlaybackId;
+use crate::call::message::reason_phrase;
 use crate::consent::NoticePlayed;
 use crate::consent::machine::{Denial, PausedBy};
 use crate::ids::{Leg, RecordingId};
@@ -109,6 +110,8 @@ pub enum Cause {
     NoAck,
     /// The agent ended it.
     Agent,
+    /// A session timer ran out: nobody refreshed, or a refresh was not answered (RFC 4028).
+    Expired,
     /// No offer or answer that both sides understand.
     NoCommonCodec,
     /// The recorder is out of order, under a policy that refuses then.
@@ -134,6 +137,7 @@ impl Cause {
             Cause::RefusalEndsCall => "refusal",
             Cause::NoAck => "no-ack",
             Cause::Agent => "agent",
+            Cause::Expired => "expired",
             Cause::NoCommonCodec => "no-common-codec",
             Cause::Unavailable => "unavailable",
             Cause::Dead => "dead",
@@ -151,6 +155,15 @@ impl Cause {
             Cause::Unavailable => Some(603),
             Cause::Cancelled => Some(487),
             _ => None,
+        }
+    }
+
+    /// What a BYE says of it in its Reason (RFC 3326): a status and its text.
+    #[must_use]
+    pub fn reason(self) -> Option<(u16, &'static str)> {
+        match self {
+            Cause::Expired => Some((408, "Session Timer Expired")),
+            other => other.status().map(|status| (status, reason_phrase(status))),
         }
     }
 }

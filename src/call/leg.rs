@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use crate::call::dialog::{Dialog, Leaving, Unacknowledged};
+use crate::call::forks::Forks;
 use crate::call::message::{ClientTxn, Headers, ServerTxn};
 use crate::call::negotiate::Session;
+use crate::call::session_timer::{Raised, SessionTimer};
 use crate::call::timer::PATIENCE;
 use crate::rtp::{Codec, Direction};
 use crate::sdp::RecordState;
@@ -43,7 +45,9 @@ pub(super) enum CalleeLeg {
 #[derive(Debug)]
 pub(super) struct Invited {
     pub(super) txn: ServerTxn,
-    /// The answer that went out in a 183, so that the 200 repeats it.
+    /// The dialog to be, for requests that come before the final answer.
+    pub(super) dialog: Dialog,
+    /// What went out in a 183, so that the 200 repeats it: the answer, or our offer.
     pub(super) early: Option<Session>,
 }
 
@@ -56,6 +60,10 @@ pub(super) struct Calling {
     pub(super) give_up: Instant,
     /// Early media or ringing: what the caller hears.
     pub(super) progress: Progress,
+    /// What its 422s have said.
+    pub(super) raised: Raised,
+    /// The telephones that it has reached.
+    pub(super) forks: Forks,
 }
 
 /// What the callee's side has told so far.
@@ -78,6 +86,7 @@ pub(super) struct Established {
     pub(super) offering: Offering,
     /// What the peer was told of recording.
     pub(super) indicated: Indicated,
+    pub(super) timer: SessionTimer,
     /// What the peer by itself lets us do with the stream: less than both while it holds the call.
     pub(super) wish: Direction,
     /// What our last description let the peer do, seen from us, whatever came of it.
@@ -120,6 +129,8 @@ pub(super) enum Aim {
     /// To tell what becomes of the stream: its recording, or that the other party holds the call
     /// or takes it back. The call goes on whatever the peer says to it.
     Indication,
+    /// To keep the session alive (RFC 4028). Nothing changes.
+    Refresh,
     /// To ask whether the other party's new offer can be agreed to.
     Passed,
 }
@@ -201,6 +212,6 @@ impl Established {
             Offering::Wanted { not_before, .. } => *not_before,
             _ => None,
         };
-        again.into_iter().chain(offer).min()
+        [again, offer, self.timer.deadline()].into_iter().flatten().min()
     }
 }

@@ -15,11 +15,13 @@ use crate::call::media::{MediaCommand, MediaEvent, PlaybackId};
 use crate::call::message::{
     Answered, ClientTxn, Headers, Incoming, Request, Response, ServerTxn, Unanswered,
 };
+use crate::call::provisional::Provisional;
 pub use crate::call::referring::Names;
 use crate::call::referring::{Referred, Transfer};
 use crate::call::relaying::{Parting, Relayed};
 use crate::call::renegotiating::Reoffer;
 use crate::call::replaces::Replaces;
+use crate::call::session_timer::Terms;
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side};
 use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, Input as Asked, Order, PartyFacts, Permission, Verdict};
@@ -237,11 +239,14 @@ pub struct Call {
     pub(super) side: Side,
     pub(super) codecs: Vec<Codec>,
     pub(super) info_keys: InfoKeys,
+    pub(super) timers: Terms,
     pub(super) recorder: Recorder,
     pub(super) permission: Permission,
     /// The recording that the first permission is for.
     pub(super) first_recording: RecordingId,
     pub(super) phase: Phase,
+    /// What the caller is told before the final answer.
+    pub(super) provisional: Provisional,
     pub(super) caller: CallerLeg,
     pub(super) callee: CalleeLeg,
     pub(super) overtaken: Option<Overtaken>,
@@ -303,6 +308,9 @@ impl Call {
         identities.note(Leg::Caller, from);
         identities.note(Leg::Caller, asserted(&setup.invite.headers));
         identities.note(Leg::Callee, PartyNumber::parse(setup.invite.uri.expose()));
+        let tag = &setup.caller.tag;
+        let dialog = Dialog::uas(&setup.invite, tag, setup.caller.contact.clone());
+        let provisional = Provisional::to(&setup.invite.headers, setup.invite.cseq, tag);
         let mut call = Self {
             id: setup.call,
             policy,
@@ -311,11 +319,13 @@ impl Call {
             side: setup.caller,
             codecs: setup.codecs,
             info_keys: setup.info_keys,
+            timers: setup.timers,
             recorder: setup.recorder,
             permission,
             first_recording: setup.recording,
             phase: Phase::Asking,
-            caller: CallerLeg::Invited(Box::new(Invited { txn: setup.txn, early: None })),
+            provisional,
+            caller: CallerLeg::Invited(Box::new(Invited { txn: setup.txn, dialog, early: None })),
             callee: CalleeLeg::Idle,
             overtaken: None,
             playing: BTreeMap::new(),
@@ -395,8 +405,16 @@ impl Call {
         let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.until);
         let transfer = self.transfer.as_ref().map(|transfer| transfer.calling.give_up);
         let departing = self.departing.iter().map(|one| one.until).min();
+        let provisional = match &self.caller {
+            CallerLeg::Invited(_) => self.provisional.deadline(),
+            _ => None,
+        };
         let legs = [self.caller.deadline(), self.callee.deadline(), overtaken, transfer, departing];
-        legs.into_iter().chain([self.permission.deadline(), farewell]).flatten().min()
+        legs.into_iter()
+            .chain([provisional])
+            .chain([self.permission.deadline(), farewell])
+            .flatten()
+            .min()
     }
 
     /// The policy under which the call is.
@@ -484,6 +502,8 @@ impl Call {
     fn on_tick(&mut self, at: Moment, out: &mut Vec<Output>) {
         self.tick_caller(at, out);
         self.tick_callee(at, out);
+        self.tick_sessions(at, out);
+        self.tick_provisional(at, out);
         self.tick_transfer(at, out);
         self.end_departing(Some(at.instant), out);
         if let Some((until, cause)) = self.farewell

@@ -9,7 +9,11 @@ use bytes::Bytes;
 use crate::ids::Pii;
 
 /// The methods that we serve, as `Allow` says them.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+pub const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, PRACK, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+
+/// The option tags that we support within a dialog, as `Supported` says them.
+pub const SUPPORTED: &str = "replaces, timer";
 
 /// A SIP method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -180,6 +184,17 @@ pub struct Answered {
     pub headers: Headers,
     /// The body; empty when there is none.
     pub body: Bytes,
+    /// Where the request went, when it could have gone to several.
+    pub reached: Option<Reached>,
+}
+
+/// The one of several places that a request went to, and what we are called there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Where.
+    pub hop: Hop,
+    /// Our `Contact` URI in the request.
+    pub contact: String,
 }
 
 impl Answered {
@@ -260,6 +275,26 @@ impl Transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
             Transport::Tls => "TLS",
+        }
+    }
+}
+
+/// What a URI asks of the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `sip:`, any transport.
+    Sip,
+    /// `sips:`, TLS and nothing else (RFC 5630).
+    Sips,
+}
+
+impl Scheme {
+    /// The scheme of a URI; `sip` where it has another one.
+    #[must_use]
+    pub fn of(uri: &str) -> Self {
+        match uri.get(..5) {
+            Some(start) if start.eq_ignore_ascii_case("sips:") => Scheme::Sips,
+            _ => Scheme::Sip,
         }
     }
 }

@@ -170,6 +170,24 @@ pub fn offer_again(session: &Session, codecs: &[Codec], stream: Stream) -> Sessi
     Session { local, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
 }
 
+/// The session that is agreed already, offered once more as it is: its refresh.
+#[must_use]
+pub fn offer_same(session: &Session, record: Option<RecordState>) -> Session {
+    let Some(media) = session.media() else { return session.clone() };
+    let codecs = vec![media.codec];
+    let direction = said(&session.description);
+    let same = LocalDescription { codecs, record, direction, ..session.local.clone() };
+    let offer = LocalOffer::new(same.clone(), true);
+    if session.description == offer.to_sdp() {
+        let state = Agreed::Offered(offer);
+        return Session { local: same, description: session.description.clone(), state };
+    }
+    // The numbers or lines of the peer's offer, which ours does not repeat.
+    let next = LocalDescription { version: same.version.wrapping_add(1), ..same };
+    let offer = LocalOffer::new(next.clone(), true);
+    Session { local: next, description: offer.to_sdp().into(), state: Agreed::Offered(offer) }
+}
+
 /// Takes the answer to our offer.
 ///
 /// # Errors
@@ -179,6 +197,17 @@ pub fn accept(session: &Session, answer: &[u8]) -> Result<Session, Refusal> {
     let sdp::Accepted { media, keying } = offer.accept(answer)?;
     let local = LocalDescription { keying, ..session.local.clone() };
     Ok(Session { local, state: Agreed::Settled(media), ..session.clone() })
+}
+
+/// The direction of a description of ours.
+fn said(description: &[u8]) -> Direction {
+    let says = |line: &[u8]| description.split(|b| *b == b'\n').any(|l| l.trim_ascii() == line);
+    match () {
+        () if says(b"a=inactive") => Direction::Inactive,
+        () if says(b"a=recvonly") => Direction::RecvOnly,
+        () if says(b"a=sendonly") => Direction::SendOnly,
+        () => Direction::SendRecv,
+    }
 }
 
 fn settled(local: LocalDescription, answer: sdp::Answer) -> Session {

@@ -108,16 +108,21 @@ impl Call {
         let (Some(agreed), None) = (agreed, &established.unacknowledged) else { return };
         let codecs = match aim {
             Aim::Codec(codec) => vec![codec],
-            Aim::Indication => vec![agreed],
+            Aim::Indication | Aim::Refresh => vec![agreed],
             Aim::Passed => passed.unwrap_or_default(),
         };
         if let Some(state) = stream.record {
             established.indicated = Indicated::State(state);
         }
-        established.told = stream.direction;
-        let session = negotiate::offer_again(&established.session, &codecs, stream);
+        let session = if aim == Aim::Refresh {
+            negotiate::offer_same(&established.session, stream.record)
+        } else {
+            established.told = stream.direction;
+            negotiate::offer_again(&established.session, &codecs, stream)
+        };
         let mut request = established.dialog.request(Method::Invite);
         request.headers.push("Allow", ALLOW);
+        established.timer.write(&mut request.headers);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
         let session = Box::new(session);
@@ -137,6 +142,7 @@ impl Call {
         let offering = std::mem::replace(&mut established.offering, Offering::None);
         match offering {
             Offering::Sent { aim: Aim::Codec(_), .. } => self.end(at, Cause::NoCommonCodec, out),
+            Offering::Sent { aim: Aim::Refresh, .. } => self.end(at, Cause::Expired, out),
             Offering::Sent { aim: Aim::Passed, .. } => self.other_said(at, Err(408), out),
             _ => {}
         }
@@ -162,6 +168,8 @@ impl Call {
             established.offering = offering;
             return;
         };
+        self.note_refresh(at, leg, response, out);
+        let Some(established) = self.established(leg) else { return };
         match (response.status, aim) {
             (200..=299, _) => established.offering = Offering::Answered { txn },
             // Whoever waits for this answer meets the same glare, and tries again.
@@ -174,7 +182,7 @@ impl Call {
             }
             (_, Aim::Codec(_)) => return self.end(at, Cause::NoCommonCodec, out),
             // The session stays as it was (RFC 3261, 14.1), and the peer knows no more than before.
-            (_, Aim::Indication) => return,
+            (_, Aim::Indication | Aim::Refresh) => return,
             (status, Aim::Passed) => return self.other_said(at, Err(status), out),
         }
         let agreed = negotiate::accept(&session, &response.body).ok();
@@ -185,7 +193,7 @@ impl Call {
             return match aim {
                 Aim::Codec(_) => self.end(at, Cause::NoCommonCodec, out),
                 Aim::Passed => self.other_said(at, Err(488), out),
-                Aim::Indication => {}
+                Aim::Indication | Aim::Refresh => {}
             };
         };
         established.dialog.refresh_target(response.contact.as_ref());
@@ -196,7 +204,7 @@ impl Call {
         match aim {
             Aim::Codec(_) => self.bridge(codec, out),
             Aim::Passed => self.other_said(at, Ok(codec), out),
-            Aim::Indication => {}
+            Aim::Indication | Aim::Refresh => {}
         }
         self.prefer(at, leg, &response.body, out);
         // What has changed meanwhile.

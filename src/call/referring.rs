@@ -11,17 +11,19 @@ use bytes::Bytes;
 
 use crate::call::callee::dialled_codecs;
 use crate::call::dialog::{Dialog, Outgoing};
+use crate::call::forks::Forks;
 use crate::call::identity::asserted;
 use crate::call::leg::{CalleeLeg, CallerLeg, Calling, Established, Indicated, Offering, Progress};
 use crate::call::machine::{Call, Cause, Output, Purpose};
 use crate::call::media::{MediaCommand, Sound};
 use crate::call::message::{
-    ALLOW, Answered, ClientTxn, Headers, Incoming, Method, Response, ServerTxn, Unanswered,
-    reason_phrase,
+    ALLOW, Answered, ClientTxn, Headers, Incoming, Method, Response, SUPPORTED, ServerTxn,
+    Unanswered, reason_phrase,
 };
 use crate::call::negotiate;
 use crate::call::passing;
 use crate::call::replaces::{ReferTo, Replaces, with_user};
+use crate::call::session_timer::{self, Raised, SessionTimer};
 use crate::call::setup::Transfers;
 use crate::call::timer::PATIENCE;
 use crate::ids::Leg;
@@ -190,12 +192,16 @@ impl Call {
         }
         request.headers.push(passing::CALL_HEADER, self.id.to_string());
         request.headers.push("Allow", ALLOW);
+        request.headers.push("Supported", SUPPORTED);
+        session_timer::propose(self.timers, None, &mut request.headers);
         request.headers.push("Content-Type", "application/sdp");
         request.body = session.description();
         let txn = self.next_txn();
         out.push(Output::Send { txn, request });
         let progress = Progress::Nothing;
-        let calling = Calling { txn, dialog, session, give_up, progress };
+        let raised = Raised::default();
+        let forks = Forks::default();
+        let calling = Calling { txn, dialog, session, give_up, progress, raised, forks };
         let stage = Stage::Dialling;
         self.transfer = Some(Box::new(Transfer { leg, calling, stage, subscription, number }));
     }
@@ -280,6 +286,12 @@ impl Call {
             indicated: Indicated::to(&response.headers),
             wish: media.direction,
             told: Direction::SendRecv,
+            timer: SessionTimer::answered_by(
+                self.timers,
+                calling.raised,
+                &response.headers,
+                at.instant,
+            ),
         };
         let number = asserted(&response.headers).or(number);
         self.put_in_place(at, leg, established, number, out);

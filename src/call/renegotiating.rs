@@ -63,11 +63,14 @@ impl Call {
             response.headers.push("Retry-After", "1");
             return out.push(Output::Respond { txn, response });
         }
+        if let Err(too_short) = established.timer.consider(&request.headers) {
+            return out.push(Output::Respond { txn, response: too_short.response(None) });
+        }
         if request.body.is_empty() {
             if invite {
                 self.offer_on_request(at, leg, txn, &request, out);
             } else {
-                self.refresh(leg, txn, &request, out);
+                self.refresh(at, leg, txn, &request, out);
             }
             return;
         }
@@ -90,10 +93,18 @@ impl Call {
     }
 
     /// An UPDATE without an offer: a session refresh, or word of who speaks.
-    fn refresh(&mut self, leg: Leg, txn: ServerTxn, request: &Incoming, out: &mut Vec<Output>) {
+    fn refresh(
+        &mut self,
+        at: Moment,
+        leg: Leg,
+        txn: ServerTxn,
+        request: &Incoming,
+        out: &mut Vec<Output>,
+    ) {
         let Some(established) = self.established(leg) else { return };
         established.dialog.refresh_target(request.contact.as_ref());
-        let response = contacting(Response::new(200, None), &established.dialog);
+        let mut response = contacting(Response::new(200, None), &established.dialog);
+        established.refreshed_by(at, &request.headers, &mut response);
         out.push(Output::Respond { txn, response });
         self.identify(leg, &request.headers, out);
     }
@@ -157,7 +168,8 @@ impl Call {
             established.indicated = Indicated::State(record);
         }
         established.told = stream.direction;
-        let response = described(200, None, &established.dialog, &session);
+        let mut response = described(200, None, &established.dialog, &session);
+        established.refreshed_by(at, &request.headers, &mut response);
         if request.method == Method::Invite {
             established.unacknowledged = Some(Unacknowledged {
                 txn,

@@ -8,6 +8,7 @@ use crate::call::machine::{Call, Output, Phase};
 use crate::call::message::{Incoming, Response, ServerTxn};
 use crate::call::negotiate;
 use crate::call::replaces::{Replaces, When};
+use crate::call::session_timer::{self, SessionTimer};
 use crate::call::timer::Backoff;
 use crate::ids::Leg;
 use crate::number::PartyNumber;
@@ -58,6 +59,13 @@ impl Call {
             Output::Respond { txn, response }
         };
         let busy = self.passing.is_some() || self.transfer.is_some();
+        let granted = match session_timer::grant(self.timers, &request.headers) {
+            Ok(granted) => granted,
+            Err(too_short) => {
+                let response = too_short.response(Some(tag));
+                return out.push(Output::Respond { txn, response });
+            }
+        };
         let first = self.media(leg).or_else(|| self.media(leg.other())).map(|media| media.codec);
         let aware = Indicated::to(&request.headers);
         let record = aware.state().map(|_| self.record_state(leg));
@@ -80,7 +88,9 @@ impl Call {
         };
         let dialog = Dialog::uas(request, &tag, side.contact.clone());
         let response = described(200, Some(tag), &dialog, &session);
-        let response = super::caller::with_record_route(response, request);
+        let mut response = super::caller::with_record_route(response, request);
+        granted.write(&mut response.headers);
+        let timer = SessionTimer::granted_to(self.timers, &request.headers, granted, at.instant);
         let unacknowledged = Unacknowledged {
             txn,
             response: response.clone(),
@@ -99,6 +109,7 @@ impl Call {
             indicated,
             wish,
             told: Direction::SendRecv,
+            timer,
         };
         let number =
             asserted(&request.headers).or_else(|| PartyNumber::parse(request.from.uri.expose()));

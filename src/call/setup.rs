@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::message::{Hop, Incoming, ServerTxn};
+use crate::call::session_timer::Terms;
 use crate::consent::machine::PartyFacts;
 use crate::consent::policy::Policy;
 use crate::ids::{CallId, Digest, RecordingId};
@@ -36,6 +37,8 @@ pub struct Setup {
     pub codecs: Vec<Codec>,
     /// Whether keys by SIP INFO count.
     pub info_keys: InfoKeys,
+    /// What we want of session timers.
+    pub timers: Terms,
     /// The first client transaction number that this call may use; it uses fewer than 65,536.
     pub first_txn: u64,
     /// Whether this call can be recorded at all; false when storage is out of order.

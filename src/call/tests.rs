@@ -2,11 +2,14 @@
 
 mod another;
 mod asking;
+mod forks;
 mod indicating;
 mod orders;
 mod passing;
 mod protecting;
+mod reliable;
 mod rig;
+mod session_timers;
 mod transfers;
 
 use std::time::Duration;

@@ -11,11 +11,12 @@ pub const T2: Duration = Duration::from_secs(4);
 /// 64·T1: how long anything waits for its answer.
 pub const PATIENCE: Duration = Duration::from_secs(32);
 
-/// Doubles from T1 to T2 until 64·T1 have passed.
+/// Doubles from T1, to T2 where it is told so, until 64·T1 have passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     next: Instant,
     interval: Duration,
+    longest: Duration,
     end: Instant,
 }
 
@@ -34,7 +35,13 @@ impl Backoff {
     /// Starts when the first one is sent.
     #[must_use]
     pub fn starting(at: Instant) -> Self {
-        Self { next: at + T1, interval: T1, end: at + PATIENCE }
+        Self { next: at + T1, interval: T1, longest: T2, end: at + PATIENCE }
+    }
+
+    /// The same, without an end to the doubling (RFC 3262, 3).
+    #[must_use]
+    pub fn doubling(at: Instant) -> Self {
+        Self { longest: PATIENCE, ..Self::starting(at) }
     }
 
     /// When [`Backoff::due`] is to be asked.
@@ -51,7 +58,7 @@ impl Backoff {
         if at < self.next {
             return Due::NotYet;
         }
-        self.interval = (self.interval * 2).min(T2);
+        self.interval = (self.interval * 2).min(self.longest);
         self.next = at + self.interval;
         Due::Again
     }

@@ -1,7 +1,7 @@
 //! What a policy does with a call, in words.
 
 use crate::cli::check;
-use crate::config::{Mode, Route, Streams, TokenSource, span_text};
+use crate::config::{Mode, Order, Route, Streams, TokenSource, span_text};
 use crate::consent::policy::{
     AcceptAgain, Ask, Gate, OnRefusal, OnUnavailable, OnWithdrawal, Policy, Scope,
 };
@@ -78,8 +78,13 @@ fn is_listed(tale: &Tale<'_>, leg: Leg) -> bool {
 fn arrival(tale: &Tale<'_>) -> String {
     let asks = |leg| *tale.policy.ask(leg) == Ask::OnCall;
     match &tale.route.mode {
-        Mode::Inline { next_hop } => {
-            let uri = next_hop.uri(tale.to);
+        Mode::Inline { next_hops } => {
+            let uris: Vec<String> = next_hops.each.iter().map(|hop| hop.uri(tale.to)).collect();
+            let uri = match (uris.len(), &next_hops.order) {
+                (0 | 1, _) => uris.join(""),
+                (_, Order::AsWritten) => format!("the first that takes it of {}", uris.join(", ")),
+                (_, Order::ByWeight(_)) => format!("one of {}, by weight", uris.join(", ")),
+            };
             match (asks(Leg::Caller), asks(Leg::Callee)) {
                 (false, false) => format!("Assent answers the call and dials {uri}."),
                 (true, false) => format!("Assent answers the call, asks and dials {uri}."),

@@ -49,6 +49,9 @@ pub(super) fn run(
         Some(true) => "connected",
         Some(false) => "away",
     };
+    let next_hops: Vec<String> =
+        status.next_hops.iter().map(|hop| format!("{} {}", hop.next_hop, hop.state)).collect();
+    let next_hops = if next_hops.is_empty() { "none".to_owned() } else { next_hops.join(", ") };
     let outbox = match status.outbox {
         0 => "empty".to_owned(),
         n => format!(
@@ -62,6 +65,7 @@ pub(super) fn run(
         ("Up", format!("{} (since {} UTC)", when::clock(up), when::short(status.started))),
         ("SIP", status.sip.join(", ")),
         ("HTTP", status.http.clone().unwrap_or_else(|| "off".to_owned())),
+        ("Next hops", next_hops),
         ("Calls", calls),
         ("Recordings", status.recordings.to_string()),
         ("NATS", nats.to_owned()),

@@ -94,21 +94,16 @@ impl Advertise {
     }
 }
 
-/// `udp:ADDRESS:PORT`, `tcp:ADDRESS:PORT`.
+/// `udp:ADDRESS:PORT`, `tcp:ADDRESS:PORT`, `tls:ADDRESS:PORT`.
 pub(super) fn listener(text: &str) -> Result<Hop, Wrong> {
-    let remedy = "write \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", IPv6 in brackets";
+    let remedy = "write \"udp:ADDRESS:PORT\", \"tcp:…\" or \"tls:…\", IPv6 in brackets";
     let (transport, address) = text
         .split_once(':')
         .ok_or_else(|| Wrong::new(format!("{text:?} is not a listener"), remedy))?;
     let transport = match transport {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        "tls" => {
-            return Err(Wrong::new(
-                "SIP over TLS is not available in this version",
-                "listen on udp: or tcp:, inside a network that you trust",
-            ));
-        }
+        "tls" => Transport::Tls,
         other => {
             return Err(Wrong::new(format!("{other:?} is not a transport"), remedy));
         }
@@ -138,6 +133,6 @@ mod tests {
         for bad in ["127.0.0.1:5060", "udp:127.0.0.1", "udp:localhost:5060", "sctp:[::1]:1", ""] {
             assert!(listener(bad).is_err(), "{bad}");
         }
-        assert!(listener("tls:0.0.0.0:5061").unwrap_err().what.contains("not available"));
+        assert_eq!(listener("tls:0.0.0.0:5061").unwrap().transport, Transport::Tls);
     }
 }

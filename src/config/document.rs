@@ -260,6 +260,29 @@ impl<'d> Field<'d> {
         Some(texts)
     }
 
+    /// The value as a table of weights.
+    pub(super) fn weights(&self) -> Option<Vec<(&'d str, u16)>> {
+        let value = self.value?;
+        let DeValue::Table(table) = value.get_ref() else {
+            self.unlike(value.get_ref(), "a table such as { \"name\" = 1 }");
+            return None;
+        };
+        let mut weights = Vec::with_capacity(table.len());
+        for (key, item) in table.iter() {
+            let weight = match item.get_ref() {
+                DeValue::Integer(number) => {
+                    u16::from_str_radix(number.as_str(), number.radix()).ok()
+                }
+                _ => None,
+            };
+            match weight {
+                Some(weight) => weights.push((key.get_ref().as_ref(), weight)),
+                None => self.item_unlike(item, "weights: whole numbers from 0 to 65535"),
+            }
+        }
+        (weights.len() == table.len()).then_some(weights)
+    }
+
     /// Whether the value is a table.
     pub(super) fn is_table(&self) -> bool {
         matches!(self.value.map(Spanned::get_ref), Some(DeValue::Table(_)))

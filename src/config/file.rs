@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use crate::config::document::{Document, Section};
 use crate::config::problem::{Problem, Problems, Wrong};
 use crate::config::token::TokenSource;
-use crate::config::{Config, policy, route_table, sections};
+use crate::config::{Config, policy, route_table, sections, signalling};
 use crate::ids::Token;
 
 /// Where a configuration comes from.
@@ -170,7 +170,7 @@ fn read(top: &mut Section<'_>) -> Config {
         tenant: top.field("tenant").read(fixed_token("default"), token),
         node: top.field("node").read(host_token(), token),
         prompts: top.field("prompts").path(),
-        sip: sections::sip(top.section("sip")),
+        sip: signalling::sip(top.section("sip")),
         media: sections::media(top.section("media")),
         keys: sections::keys(top.section("keys"), &data),
         storage: sections::storage(top.section("storage"), &data),
@@ -239,11 +239,12 @@ mod tests {
     fn every_key_stands_in_the_reference_file() {
         let text = with_comments_on();
         // More than one way to log in is one thing that the reference cannot show at once; what
-        // belongs to another gate, or to another refusal, is the other.
+        // belongs to another gate, to another refusal or to a TLS listener, is the other.
         let Problems(problems) = parse(&text, "assent.toml").unwrap_err();
         assert!(
             problems.iter().all(|p| p.what.contains("more than one way")
                 || p.key == "http.password"
+                || p.key == "sip.tls.client_ca"
                 || p.what.contains("with gate = \"token\" alone")
                 || p.what.contains("what this policy does not do")),
             "{problems:?}"

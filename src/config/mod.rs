@@ -17,6 +17,7 @@ mod route;
 mod route_table;
 mod sections;
 mod settings;
+mod signalling;
 mod token;
 mod units;
 
@@ -30,13 +31,16 @@ use crate::ids::Token;
 pub use address::{Advertise, PortRange};
 pub use choice::{Candidate, Chosen, Fits};
 pub use file::{Loaded, Origin, Origins, Source, load, locate, parse};
-pub use next_hop::{Host, NextHop};
+pub use next_hop::{Host, NextHop, NextHops, Order, by_weight};
 pub use policy::EXAMPLE_CONTROLLER;
 pub use problem::{Problem, Problems, Wrong};
 pub use route::{
     CallDirection, HeaderMatch, Match, Mode, Offered, Pattern, PolicyMatch, Route, Streams, select,
 };
-pub use settings::{Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Storage};
+pub use settings::{
+    Http, Keys, LargeRequests, Media, Nats, NatsAuth, NatsTls, NextHopCare, Secret, Shutdown, Sip,
+    SipTls, Storage,
+};
 pub use token::{BadKeyFile, KeySource, TokenSource};
 pub use units::{duration, span_text};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::call::message::Headers;
-use crate::config::next_hop::NextHop;
+use crate::config::next_hop::NextHops;
 use crate::consent::policy::{ByLeg, Policy};
 use crate::network::Network;
 
@@ -41,7 +41,7 @@ pub enum Mode {
     /// A B2BUA that dials the other leg.
     Inline {
         /// Where that leg goes.
-        next_hop: NextHop,
+        next_hops: NextHops,
     },
     /// The far end of the call.
     Endpoint,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::document::{Section, nearest};
+use crate::config::document::{Field, Section, nearest};
 use crate::config::language;
 use crate::config::matching;
-use crate::config::next_hop::NextHop;
+use crate::config::next_hop::{NextHop, NextHops, Order};
 use crate::config::policy::Policies;
 use crate::config::problem::Wrong;
 use crate::config::route::{Match, Mode, Pattern, PolicyMatch, Route, Streams};
@@ -48,7 +48,7 @@ fn built_in(top: &mut Section<'_>, policies: &Policies) -> Vec<Route> {
     vec![Route {
         number: 1,
         matches: Match { to: vec![Pattern::new("*")], ..Match::default() },
-        mode: Mode::Inline { next_hop },
+        mode: Mode::Inline { next_hops: NextHops::one(next_hop) },
         policy: Arc::clone(policy),
         streams: Streams::Separate,
         locale: ByLeg::default(),
@@ -82,8 +82,7 @@ fn read_mode(section: &mut Section<'_>) -> Option<Mode> {
                     "set next_hop = \"sip:HOST:PORT\", or mode = \"endpoint\"",
                 ));
             }
-            let next_hop = next_hop.optional(str::parse::<NextHop>)?;
-            Some(Mode::Inline { next_hop })
+            Some(Mode::Inline { next_hops: read_next_hops(&next_hop)? })
         }
         Some("endpoint") => {
             if next_hop.is_set() {
@@ -109,6 +108,47 @@ fn read_mode(section: &mut Section<'_>) -> Option<Mode> {
             None
         }
     }
+}
+
+/// How many next hops a route may have.
+const NEXT_HOPS: usize = 16;
+
+/// One, a list of them in the order to try them, or a table of them with their weights.
+fn read_next_hops(field: &Field<'_>) -> Option<NextHops> {
+    let (each, order) = if field.is_table() {
+        let weighed = field.weights()?;
+        let mut weights = Vec::new();
+        let mut each = Vec::new();
+        for (text, weight) in weighed {
+            match text.parse::<NextHop>() {
+                Ok(next_hop) => each.push(next_hop),
+                Err(wrong) => {
+                    field.report(wrong);
+                    return None;
+                }
+            }
+            weights.push(weight);
+        }
+        if !weights.is_empty() && weights.iter().all(|weight| *weight == 0) {
+            field.report(Wrong::new("gives no next hop any weight", "write at least one above 0"));
+        }
+        (each, Order::ByWeight(weights))
+    } else {
+        let texts = field.texts()?.len();
+        let each = field.each(str::parse::<NextHop>)?;
+        if each.len() != texts {
+            return None;
+        }
+        (each, Order::AsWritten)
+    };
+    if each.is_empty() || each.len() > NEXT_HOPS {
+        field.report(Wrong::new(
+            format!("names {} next hops", each.len()),
+            format!("write from one to {NEXT_HOPS}"),
+        ));
+        return None;
+    }
+    Some(NextHops { each, order })
 }
 
 fn read_policy(section: &mut Section<'_>, policies: &Policies) -> Option<Arc<Policy>> {
@@ -169,5 +209,42 @@ fn refuse_in_vain(
                 ),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn next_hops(toml: &str) -> Result<NextHops, String> {
+        let text = format!("[[route]]\nnext_hop = {toml}\n");
+        let (config, _) = parse(&text, "t").map_err(|problems| problems.to_string())?;
+        match config.routes.into_iter().next().map(|route| route.mode) {
+            Some(Mode::Inline { next_hops }) => Ok(next_hops),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn a_route_has_one_next_hop_or_several_in_order_or_by_weight() {
+        let one = next_hops("\"sip:a\"").unwrap();
+        assert_eq!((one.to_string().as_str(), one.order), ("sip:a", Order::AsWritten));
+        let two = next_hops("[\"sip:b\", \"sips:a:5071\"]").unwrap();
+        assert_eq!((two.to_string().as_str(), two.order), ("sip:b, sips:a:5071", Order::AsWritten));
+        let weighed = next_hops("{ \"sip:a\" = 3, \"sip:b\" = 0 }").unwrap();
+        assert_eq!(weighed.order, Order::ByWeight(vec![3, 0]));
+        for bad in [
+            "[\"sip:a\", \"nowhere\"]",
+            "{ \"sip:a\" = -1 }",
+            "{ \"sip:a\" = \"1\" }",
+            "{ \"nowhere\" = 1 }",
+            "{}",
+            "7",
+        ] {
+            assert!(next_hops(bad).is_err(), "{bad}");
+        }
+        let many = vec!["\"sip:a\""; NEXT_HOPS + 1].join(", ");
+        assert!(next_hops(&format!("[{many}]")).is_err());
     }
 }

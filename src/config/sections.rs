@@ -1,123 +1,21 @@
 //! Reads the sections that [`crate::config::settings`] describes.
 
-use crate::call::setup::Transfers;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::call::message::{Hop, Transport};
-use crate::config::address::{self, Advertise, PortRange};
+use crate::config::address::PortRange;
 use crate::config::document::Section;
 use crate::config::problem::Wrong;
 use crate::config::settings::{
-    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Sip, Storage,
+    Http, Keys, Media, Nats, NatsAuth, NatsTls, Secret, Shutdown, Storage,
 };
 use crate::sdp::SrtpUse;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-pub(super) fn sip(mut section: Section<'_>) -> Sip {
-    let listen = section.field("listen");
-    let hops = listen.each(address::listener).unwrap_or_else(|| {
-        let addr = SocketAddr::from(([127, 0, 0, 1], 5060));
-        vec![Hop { transport: Transport::Udp, addr }, Hop { transport: Transport::Tcp, addr }]
-    });
-    if listen.texts().is_some_and(|texts| texts.is_empty()) {
-        listen.report(Wrong::new("names no listener", "write [\"udp:ADDRESS:PORT\"]"));
-    }
-    let mut seen: Vec<Hop> = Vec::new();
-    for hop in &hops {
-        if seen.contains(hop) && hop.addr.port() != 0 {
-            listen.report(Wrong::new(
-                format!("names {} twice", listener_text(*hop)),
-                "remove one of the two",
-            ));
-        }
-        seen.push(*hop);
-    }
-    let advertise = advertise(&mut section, &hops);
-    let peers = section.field("peers").each(address::network);
-    let sip = Sip {
-        listen: hops,
-        advertise,
-        peers: peers.unwrap_or_else(|| {
-            ["127.0.0.0/8", "::1/128"].iter().filter_map(|cidr| cidr.parse().ok()).collect()
-        }),
-        info_keys: section.field("info_keys").boolean(false),
-        transfers: section.field("transfers").word(
-            Transfers::Followed,
-            &[("follow", Transfers::Followed), ("refuse", Transfers::Refused)],
-        ),
-        ring_within: section.field("ring_within").span(180 * SECOND, SECOND, HOUR),
-        max_calls: usize::try_from(section.field("max_calls").integer(2000, 1..=100_000))
-            .unwrap_or(usize::MAX),
-    };
-    for later in ["tls", "auth"] {
-        let table = section.section(later);
-        if !table.is_empty() {
-            table.report(
-                "",
-                Wrong::new(
-                    format!("[sip.{later}] is not available in this version"),
-                    "remove the table; name the peers that may call in sip.peers",
-                ),
-            );
-        }
-    }
-    section.finish();
-    sip
-}
-
-fn advertise(section: &mut Section<'_>, listen: &[Hop]) -> Advertise {
-    let field = section.field("advertise");
-    let mut advertise = Advertise::default();
-    let addresses = field.each(|text| {
-        let address: IpAddr = text.parse().map_err(|_| {
-            Wrong::new(format!("{text:?} is not an IP address"), "write \"192.0.2.10\"")
-        })?;
-        if address.is_unspecified() || address.is_multicast() {
-            return Err(Wrong::new(
-                format!("{text:?} is not an address that a peer can reach"),
-                "write the address of this machine that peers reach",
-            ));
-        }
-        Ok(address)
-    });
-    for address in addresses.into_iter().flatten() {
-        if advertise.to(address).is_some() {
-            field.report(Wrong::new(
-                "names two addresses of one family",
-                "name at most one IPv4 and one IPv6 address",
-            ));
-        }
-        advertise.fill(address);
-    }
-    for hop in listen.iter().filter(|hop| !hop.addr.ip().is_unspecified()) {
-        advertise.fill(hop.addr.ip());
-    }
-    for hop in listen {
-        if advertise.to(hop.addr.ip()).is_none() {
-            let family = if hop.addr.is_ipv4() { "IPv4" } else { "IPv6" };
-            field.report(Wrong::new(
-                format!(
-                    "{} is every {family} address, and no one address is named for peers",
-                    listener_text(*hop)
-                ),
-                format!("set sip.advertise to the {family} address that peers reach"),
-            ));
-            break;
-        }
-    }
-    advertise
-}
-
-/// A listener as the configuration writes it.
-fn listener_text(hop: Hop) -> String {
-    format!("{}:{}", hop.transport.as_str().to_ascii_lowercase(), hop.addr)
-}
 
 pub(super) fn media(mut section: Section<'_>) -> Media {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::call::message::Hop;
+use crate::call::session_timer::Terms;
 use crate::config::address::{Advertise, PortRange};
 use crate::network::Network;
 use crate::sdp::SrtpUse;
@@ -30,8 +31,58 @@ pub struct Sip {
     pub transfers: Transfers,
     /// How long the next hop may ring before the call is given back as not answered.
     pub ring_within: Duration,
+    /// What is asked of both legs, and agreed to, of session timers (RFC 4028).
+    pub timers: Terms,
     /// The most calls at one time; further ones get 503 with Retry-After.
     pub max_calls: usize,
+    /// How requests leave that are larger than a datagram should be.
+    pub large_requests: LargeRequests,
+    /// The name servers that next hops are looked up with; the system's when empty.
+    pub resolver: Vec<SocketAddr>,
+    /// What is done about next hops that fail.
+    pub next_hop: NextHopCare,
+    /// Certificates for SIP over TLS.
+    pub tls: SipTls,
+}
+
+/// `sip.large_requests`: more than 1,300 bytes (RFC 3261, 18.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeRequests {
+    /// Over TCP, where we listen on it and the other end takes it.
+    Tcp,
+    /// Over UDP, in fragments.
+    Udp,
+}
+
+/// `[sip.next_hop]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHopCare {
+    /// How long one may say nothing to an INVITE while another one waits.
+    pub answer_within: Duration,
+    /// How long one that has failed is tried last.
+    pub avoid_for: Duration,
+    /// How often each is asked by OPTIONS whether it is there; never when `None`.
+    pub probe: Option<Duration>,
+}
+
+/// `[sip.tls]`: PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SipTls {
+    /// Our certificate with its chain, and its key. Always there when a `tls:` listener is; shown
+    /// to next hops that ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Authorities that the certificates of peers must come from; peers need none when `None`.
+    pub client_ca: Option<PathBuf>,
+    /// Authorities that the certificates of next hops must come from; the system's when `None`.
+    pub ca: Option<PathBuf>,
+}
+
+impl SipTls {
+    /// Whether it names any file.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.identity.is_some() || self.client_ca.is_some() || self.ca.is_some()
+    }
 }
 
 impl Sip {

@@ -16,4 +16,5 @@ pub use client::{AskError, ask};
 pub use server::{BindError, ControlRequest, Server};
 pub use wire::{
     Command, Draining, ExportNote, ListChange, ListReply, ListStep, Reply, Status, StatusNeed,
+    StatusNextHop,
 };

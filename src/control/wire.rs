@@ -152,6 +152,9 @@ pub struct Status {
     pub sip: Vec<String>,
     /// Where it takes HTTP.
     pub http: Option<String>,
+    /// Where calls are sent, and whether they get there.
+    #[serde(default)]
+    pub next_hops: Vec<StatusNextHop>,
     /// Calls in progress, by state.
     pub calls: BTreeMap<String, u64>,
     /// Recordings in progress.
@@ -164,6 +167,16 @@ pub struct Status {
     pub nats_connected: Option<bool>,
     /// What is missing or away.
     pub needs: Vec<StatusNeed>,
+}
+
+/// A place that calls are sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusNextHop {
+    /// `udp:10.0.0.10:5060`.
+    pub next_hop: String,
+    /// `unknown` before the first call or probe, `up`, `avoided` after a call that it failed, or
+    /// `down` while it does not answer probes.
+    pub state: String,
 }
 
 /// One thing that an agent misses.

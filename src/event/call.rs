@@ -92,6 +92,8 @@ pub enum EndCause {
     Unavailable,
     /// Neither media nor signalling came any more.
     Dead,
+    /// A session timer ran out: nobody refreshed the session (RFC 4028).
+    Expired,
     /// The agent was told to stop and the time for calls to end had passed.
     Drained,
     /// The agent ended without ending the call itself; written at its next start.

@@ -6,11 +6,14 @@ use crate::clock;
 use crate::rtp::timeline::{Stamp, Timeline};
 use crate::rtp::{Codec, Content, Direction, KeyDetector, Outgoing, Reception, RtpPacket, rtcp};
 use crate::sdp::{
-    Keying, LocalDescription, LocalOffer, Offer, SrtpUse, answer, reanswer, record_preference,
+    Accepted, Keying, LocalDescription, LocalOffer, Offer, SrtpUse, answer, reanswer,
+    record_preference,
 };
 use crate::time::Timestamp;
 
-fn local() -> LocalDescription {
+const USES: [SrtpUse; 3] = [SrtpUse::Off, SrtpUse::Offer, SrtpUse::Require];
+
+fn local(srtp: SrtpUse) -> LocalDescription {
     LocalDescription {
         rtp: ([192, 0, 2, 9], 20_000).into(),
         rtcp_port: 20_001,
@@ -19,7 +22,7 @@ fn local() -> LocalDescription {
         codecs: vec![Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus],
         direction: Direction::SendRecv,
         record: None,
-        keying: Keying::new(SrtpUse::Offer, [7; Keying::SECRET].into()),
+        keying: Keying::new(srtp, [7; Keying::SECRET].into()).with_certificate([9; 32]),
     }
 }
 
@@ -27,15 +30,20 @@ fn local() -> LocalDescription {
 /// the same when the same is offered again.
 pub fn sdp_offer(bytes: &[u8]) {
     let _ = record_preference(bytes);
-    let Ok(offer) = Offer::parse(bytes, SrtpUse::Offer) else { return };
+    USES.into_iter().for_each(|srtp| offer_under(srtp, bytes));
+}
+
+fn offer_under(srtp: SrtpUse, bytes: &[u8]) {
+    let Ok(offer) = Offer::parse(bytes, srtp) else { return };
     let _ = (offer.codecs().count(), offer.has_telephone_event(), offer.direction());
-    let mut local = local();
+    let mut local = local(srtp);
     let Ok(answered) = answer(&offer, &local) else { return };
-    let ours = Offer::parse(answered.sdp.as_bytes(), SrtpUse::Offer);
+    assert!(answered.media.security.is_srtp() || srtp != SrtpUse::Require);
+    let ours = Offer::parse(answered.sdp.as_bytes(), srtp);
     let ours = ours.unwrap_or_else(|why| panic!("no answer ({why}): {:?}", answered.sdp));
     assert_eq!(ours.codecs().next(), Some(answered.media.codec), "{:?}", answered.sdp);
     assert!(answered.sdp.split("\r\n").all(|line| !line.contains(['\r', '\n'])));
-    local.keying = answered.keying.clone();
+    local.keying = answered.keying;
     let again = reanswer(&offer, &mut local, &answered.sdp);
     assert_eq!(again.map(|again| again.sdp).ok(), Some(answered.sdp));
     assert_eq!(local.version, 1);
@@ -43,11 +51,14 @@ pub fn sdp_offer(bytes: &[u8]) {
 
 /// An answer to an offer of ours.
 pub fn sdp_answer(bytes: &[u8]) {
-    let offer = LocalOffer::new(local(), true);
-    assert!(Offer::parse(offer.to_sdp().as_bytes(), SrtpUse::Offer).is_ok());
-    if let Ok(accepted) = offer.accept(bytes) {
-        assert!(offer.local().codecs.contains(&accepted.media.codec));
-        assert_ne!(accepted.media.remote_rtp.port(), 0);
+    for srtp in USES {
+        let offer = LocalOffer::new(local(srtp), true);
+        assert!(Offer::parse(offer.to_sdp().as_bytes(), srtp).is_ok());
+        if let Ok(Accepted { media, .. }) = offer.accept(bytes) {
+            assert!(offer.local().codecs.contains(&media.codec));
+            assert_ne!(media.remote_rtp.port(), 0);
+            assert!(media.security.is_srtp() || srtp != SrtpUse::Require);
+        }
     }
 }
 

@@ -203,12 +203,24 @@ fn sip(page: &mut Page<'_>, now: &Snapshot) -> fmt::Result {
         ("sip_foreign", "Messages from addresses outside sip.peers", sip.foreign),
         ("sip_strays", "SIP messages that belong to no transaction", sip.strays),
         ("sip_overload", "SIP messages turned away because a limit was reached", sip.overload),
+        (
+            "sip_tls_failures",
+            "TLS handshakes that failed, ours with next hops and those of others with us",
+            sip.tls_failures,
+        ),
         ("sip_send_errors", "SIP messages that the system would not send", sip.send_errors),
     ] {
         page.counter(name, help, None, count)?;
     }
     page.gauge("sip_transactions", "SIP transactions in flight", None, sip.transactions)?;
-    page.gauge("sip_connections", "SIP connections open", None, sip.connections)
+    page.gauge("sip_connections", "SIP connections open", None, sip.connections)?;
+    page.gauges(
+        "next_hop_up",
+        "1 for a next hop that calls are sent to first, 0 for one that has failed a call or does \
+         not answer OPTIONS and is tried last",
+        None,
+        now.next_hops.iter().map(|(next_hop, up)| ([("next_hop", next_hop.as_str())], *up)),
+    )
 }
 
 fn by<'a>(
@@ -290,6 +302,7 @@ mod tests {
             bytes_free: vec![("data", 15)],
             nats_connected: Some(false),
             segment_bytes: 17,
+            next_hops: vec![("udp:192.0.2.1:5060".to_owned(), 1)],
             sip: SipCounts {
                 requests_in: vec![("INVITE", 16)],
                 responses_out: vec![(2, 18)],
@@ -311,6 +324,7 @@ mod tests {
             "assent_disk_free_bytes{folder=\"data\"} 15",
             "assent_nats_connected 0",
             "assent_segment_bytes_total 17",
+            "assent_next_hop_up{next_hop=\"udp:192.0.2.1:5060\"} 1",
             "assent_sip_requests_total{direction=\"received\",method=\"INVITE\"} 16",
             "assent_sip_responses_total{direction=\"sent\",class=\"2xx\"} 18",
         ] {

@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub catalog_commits: u64,
     /// Requests to the catalog that failed.
     pub catalog_failures: u64,
+    /// Where calls are sent, `udp:10.0.0.10:5060`: 1 for those that are tried first.
+    pub next_hops: Vec<(String, u64)>,
     /// Signalling.
     pub sip: SipCounts,
 }
@@ -145,6 +147,8 @@ pub struct SipCounts {
     pub strays: u64,
     /// Messages that found a limit reached.
     pub overload: u64,
+    /// TLS handshakes that failed.
+    pub tls_failures: u64,
     /// Messages that the system would not send.
     pub send_errors: u64,
     /// Transactions in flight.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::beep::Beeps;
 use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
+use super::dtls::{self, Identity};
 use super::io::{Inbox, LONGEST, Outbound};
 use super::leg::{FrameTimer, Hears, LegStream, Silence};
 use super::passage::Passage;
@@ -43,6 +44,8 @@ pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     pub(super) config: &'a MediaConfig,
     pub(super) prompts: &'a PromptBook,
+    /// Who legs are in handshakes.
+    pub(super) identity: Option<&'a Identity>,
     pub(super) timers: &'a mut Timers,
     pub(super) tally: &'a mut Tally,
     pub(super) report: &'a Report,
@@ -141,11 +144,13 @@ impl Bridge {
                 let Some(stream) = self.leg(leg) else { return };
                 // What was silent under the old session may talk under the new one.
                 let heard = stream.is_heard_again();
-                if stream.connect(media, turn.config, turn.now, wall) {
+                let first = stream.connect(media, turn, wall);
+                if first {
                     // The first report comes after half the time (RFC 3550, 6.2).
                     stream.next_report = turn.now + spread(turn.config.report_every / 2, turn.dice);
                     self.set_report_timer(leg, turn);
                 }
+                self.shake_hands(leg, turn);
                 if heard {
                     (turn.report)(self.call, MediaReport::Event(MediaEvent::Heard { leg }));
                 }
@@ -204,6 +209,12 @@ impl Bridge {
                 self.play_on(leg, turn);
             }
             Due::Report => self.report_and_listen(leg, turn),
+            Due::Handshake => {
+                if let Some(stream) = self.leg(leg) {
+                    stream.handshake_timer = FrameTimer::Idle;
+                }
+                self.shake_hands(leg, turn);
+            }
             Due::Beep => {
                 self.beep_timer = FrameTimer::Idle;
                 if self.beeps.as_mut().is_some_and(|beeps| beeps.ring(turn.now)) {
@@ -360,6 +371,19 @@ impl Bridge {
         self.set_report_timer(leg, turn);
     }
 
+    /// Goes on with a leg's handshake, if there is one.
+    fn shake_hands(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        let slot = self.slot;
+        if let Some(stream) = self.leg(leg)
+            && stream.shake_hands(turn.now)
+            && stream.handshake_timer == FrameTimer::Idle
+        {
+            stream.handshake_timer = FrameTimer::Set;
+            let at = turn.now + dtls::TICK;
+            turn.timers.set(Timer { at, slot, leg: stream.number, due: Due::Handshake });
+        }
+    }
+
     fn set_frame_timer(&mut self, leg: Leg, at: Instant, turn: &mut Turn<'_>) {
         let slot = self.slot;
         if let Some(stream) = self.leg(leg)
@@ -406,6 +430,10 @@ fn send_frames(
         return true;
     };
     let (codec, payload_type) = (media.codec, media.payload_type.send);
+    if stream.is_shaking_hands() {
+        // What is said before the keys are there is heard by nobody.
+        return playback.wait(turn.now);
+    }
     let clip = Arc::clone(playback.clip());
     let frames = match turn.prompts.frames(&clip, codec) {
         Readiness::Ready(frames) => frames,

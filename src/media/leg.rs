@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 
+use super::LegStatistics;
 use super::beep::{FLOWING, Mixing};
 use super::bridge::Turn;
 use super::capture::{Capture, CaptureEnd};
@@ -13,9 +14,8 @@ use super::inbound::{Admitted, Inbound, Latch, Refused};
 use super::io::{self, IoPath, LONGEST, Outbound};
 use super::player::{FRAME, Playback};
 use super::ports::{LocalPorts, PortLease};
-use super::srtp::Guard;
+use super::srtp::{Guard, Shaken};
 use super::watch::Watch;
-use super::{LegStatistics, MediaConfig};
 use crate::consent::Stop;
 use crate::rtp::rtcp::{self, Compound, Leaving, Rtcp};
 use crate::rtp::{Codec, Content, Direction, Header, LegMedia, Outgoing, RtpPacket};
@@ -39,6 +39,7 @@ pub(super) struct LegStream {
     octets: u64,
     pub(super) playback: Option<Playback>,
     pub(super) frame_timer: FrameTimer,
+    pub(super) handshake_timer: FrameTimer,
     /// When the frame last played has had its time.
     pub(super) next_slot: Instant,
     pub(super) hears: Hears,
@@ -66,7 +67,14 @@ pub(super) struct Negotiated {
     guard: Guard,
 }
 
-/// Whether a leg's frame timer is set.
+/// Sends what a handshake wants sent; what is lost it sends again.
+fn send_handshake(guard: &mut Guard, socket: &UdpSocket, to: SocketAddr) {
+    for datagram in guard.outgoing() {
+        let _ = socket.send_to(&datagram, to);
+    }
+}
+
+/// Whether a timer of a leg is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameTimer {
     Idle,
@@ -108,6 +116,7 @@ impl LegStream {
             octets: 0,
             playback: None,
             frame_timer: FrameTimer::Idle,
+            handshake_timer: FrameTimer::Idle,
             next_slot: now,
             hears: Hears::Nothing,
             capture: None,
@@ -129,13 +138,8 @@ impl LegStream {
     }
 
     /// Takes over what was negotiated. `true` the first time.
-    pub(super) fn connect(
-        &mut self,
-        media: LegMedia,
-        config: &MediaConfig,
-        now: Instant,
-        wall: Timestamp,
-    ) -> bool {
+    pub(super) fn connect(&mut self, media: LegMedia, turn: &Turn<'_>, wall: Timestamp) -> bool {
+        let Turn { config, now, identity, .. } = *turn;
         let latch = if config.latch { Latch::On } else { Latch::Off };
         self.outgoing.set_clock_rate(media.codec.clock_rate());
         self.last_heard = now;
@@ -152,13 +156,13 @@ impl LegStream {
         match &mut self.negotiated {
             Some(negotiated) => {
                 negotiated.inbound.renegotiate(&negotiated.media, &media, latch);
-                negotiated.guard.renegotiate(&media.security);
+                negotiated.guard.renegotiate(&media.security, identity, now);
                 negotiated.media = media;
                 false
             }
             None => {
                 let inbound = Inbound::new(&media, latch);
-                let guard = Guard::new(&media.security);
+                let guard = Guard::new(&media.security, identity, now);
                 self.negotiated = Some(Negotiated { media, inbound, guard });
                 true
             }
@@ -195,24 +199,22 @@ impl LegStream {
             tally.wrong_source += 1;
             return None;
         }
-        let datagram = match guard {
-            Guard::Plain => datagram,
-            _ if !Inbound::takes(media, datagram) => {
-                tally.wrong_payload_type += 1;
-                return None;
-            }
+        let datagram = if guard.is_plain() {
+            datagram
+        } else if guard.shake(datagram, now) == Shaken::Taken {
+            send_handshake(guard, &self.rtp, inbound.remote_rtp());
+            return None;
+        } else if !Inbound::takes(media, datagram) {
+            tally.wrong_payload_type += 1;
+            return None;
+        } else {
             // On hold too: what a peer sends all the same moves its counter on.
-            Guard::Srtp(srtp) => {
-                let clear = spaces.next().and_then(|space| srtp.open(datagram, space).ok());
-                if clear.is_none() {
-                    tally.unauthentic += 1;
-                }
-                clear?
-            }
-            Guard::Shut => {
+            let srtp = guard.srtp_mut();
+            let clear = srtp.zip(spaces.next()).and_then(|(s, space)| s.open(datagram, space).ok());
+            if clear.is_none() {
                 tally.unauthentic += 1;
-                return None;
             }
+            clear?
         };
         if !media.direction.receives() {
             tally.not_negotiated += 1;
@@ -316,12 +318,12 @@ impl LegStream {
     ) -> u64 {
         let Some(Negotiated { inbound, guard, .. }) = &mut self.negotiated else { return 0 };
         let (socket, to) = (&self.rtp, inbound.remote_rtp());
-        let sent = match guard {
-            Guard::Plain => io::send(path, socket, to, outbound),
-            Guard::Srtp(srtp) => {
+        let sent = if guard.is_plain() {
+            io::send(path, socket, to, outbound)
+        } else {
+            guard.srtp_mut().map_or(0, |srtp| {
                 srtp.protect(outbound, |protected| io::send(path, socket, to, protected))
-            }
-            Guard::Shut => 0,
+            })
         };
         self.octets += outbound.iter().take(sent).map(|one| one.payload.len() as u64).sum::<u64>();
         let failed = outbound.len().saturating_sub(sent) as u64;
@@ -403,6 +405,19 @@ impl LegStream {
         self.stop_recording(wall).map(|finished| (why, finished))
     }
 
+    /// Goes on with the handshake, if there is one; `true` while it is to be looked after.
+    pub(super) fn shake_hands(&mut self, now: Instant) -> bool {
+        let Some(Negotiated { inbound, guard, .. }) = &mut self.negotiated else { return false };
+        let again = guard.tick(now);
+        send_handshake(guard, &self.rtp, inbound.remote_rtp());
+        again
+    }
+
+    /// Whether a handshake is still to give the keys.
+    pub(super) fn is_shaking_hands(&self) -> bool {
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.guard.waits_for_keys())
+    }
+
     /// Takes note of what the peer reports.
     pub(super) fn receive_report(
         &mut self,
@@ -415,9 +430,9 @@ impl LegStream {
             return false;
         }
         let clear = match guard {
-            Guard::Plain => None,
             Guard::Srtp(srtp) => srtp.open_report(datagram).ok(),
-            Guard::Shut => None,
+            // A handshake is for the port that it was made on (RFC 5764, 4.1).
+            Guard::Plain | Guard::Dtls(_) | Guard::Shut => None,
         };
         let datagram = match (&clear, guard) {
             (None, Guard::Plain) => datagram,
@@ -485,7 +500,7 @@ impl LegStream {
                 Some(protected) => self.rtcp.send_to(&protected, to),
                 None => return,
             },
-            Guard::Shut => return,
+            Guard::Dtls(_) | Guard::Shut => return,
         };
     }
 

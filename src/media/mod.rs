@@ -6,6 +6,7 @@ mod bridge;
 mod builtin;
 mod capture;
 mod counters;
+mod dtls;
 mod inbound;
 mod io;
 mod leg;
@@ -36,6 +37,7 @@ pub use io::IoPath;
 pub use ports::{LocalPorts, ReserveError};
 pub use prompt::{PromptBook, PromptError, PromptFacts};
 
+use dtls::Identity;
 use ports::PortPool;
 use worker::{Order, WorkerHandle};
 
@@ -140,6 +142,7 @@ struct Shared {
     ports: Arc<PortPool>,
     counters: Arc<MediaCounters>,
     keep_keys: bool,
+    identity: Option<Identity>,
 }
 
 impl Media {
@@ -164,13 +167,17 @@ impl Media {
         }
         let counters = Arc::new(MediaCounters::default());
         let report: worker::Report = Arc::new(report);
+        let identity = Identity::generate();
         let workers = (0..config.threads.max(1))
             .map(|index| {
-                WorkerHandle::start(index, &config, prompts.clone(), &counters, Arc::clone(&report))
+                let report = Arc::clone(&report);
+                let prompts = prompts.clone();
+                WorkerHandle::start(index, &config, prompts, identity.clone(), &counters, report)
             })
             .collect::<std::io::Result<Vec<_>>>()?;
         let keep_keys = config.keep_keys;
-        Ok(Self { shared: Arc::new(Shared { workers, ports, counters, keep_keys }) })
+        let shared = Shared { workers, ports, counters, keep_keys, identity };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Binds a pair of ports for one leg on a local address. Dropping them gives them back.
@@ -181,6 +188,12 @@ impl Media {
     /// address cannot be bound.
     pub fn reserve(&self, ip: IpAddr) -> Result<LocalPorts, ReserveError> {
         self.shared.ports.reserve(ip)
+    }
+
+    /// The SHA-256 of the certificate that legs show in DTLS handshakes.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.shared.identity.as_ref().map(Identity::fingerprint)
     }
 
     /// Pairs of ports that are free.

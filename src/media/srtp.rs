@@ -7,6 +7,8 @@
 //! And it takes an SRTCP packet that says it is not encrypted without looking at its tag, so such a
 //! packet never gets so far.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 use rtc_rtp::Header;
 use rtc_rtp::header::Extension;
@@ -15,8 +17,9 @@ use rtc_srtp::crypto;
 use rtc_srtp::option::{srtcp_replay_protection, srtp_replay_protection};
 use rtc_srtp::protection_profile::ProtectionProfile;
 
+use super::dtls::{Handshake, Identity, Progress};
 use super::io::{BATCH, LONGEST, Outbound};
-use crate::rtp::{FIXED_HEADER, MasterKey, Security, SrtpKeys, Suite};
+use crate::rtp::{DtlsPeer, FIXED_HEADER, MasterKey, Security, SrtpKeys, Suite};
 
 /// How many packets back a packet may come and still be told from a repetition.
 const WINDOW: usize = 128;
@@ -35,8 +38,17 @@ pub(super) enum Guard {
     Plain,
     /// They are protected.
     Srtp(Box<Srtp>),
+    /// They are protected once a handshake is done, and do not pass before.
+    Dtls(Box<Association>),
     /// They should be, and cannot be: nothing passes.
     Shut,
+}
+
+/// A handshake, and what has come of it.
+pub(super) struct Association {
+    peer: DtlsPeer,
+    handshake: Handshake,
+    srtp: Option<Box<Srtp>>,
 }
 
 /// Both directions of a leg.
@@ -59,16 +71,26 @@ struct Receiver {
 
 impl Guard {
     /// For what was just negotiated.
-    pub(super) fn new(security: &Security) -> Self {
+    pub(super) fn new(security: &Security, identity: Option<&Identity>, now: Instant) -> Self {
         match security {
             Security::Plain => Guard::Plain,
             Security::Srtp(keys) => Srtp::new(keys).map_or(Guard::Shut, Self::srtp),
+            Security::Dtls(peer) => identity
+                .and_then(|identity| Handshake::start(identity, *peer, now))
+                .map_or(Guard::Shut, |handshake| {
+                    Guard::Dtls(Box::new(Association { peer: *peer, handshake, srtp: None }))
+                }),
         }
     }
 
     /// The session was negotiated anew. A key that stays goes on counting where it is (RFC 3711,
     /// 3.3.1): a hold, for instance, changes none.
-    pub(super) fn renegotiate(&mut self, security: &Security) {
+    pub(super) fn renegotiate(
+        &mut self,
+        security: &Security,
+        identity: Option<&Identity>,
+        now: Instant,
+    ) {
         match (std::mem::replace(self, Guard::Shut), security) {
             (Guard::Srtp(srtp), Security::Srtp(keys)) if srtp.keys == **keys => {
                 *self = Guard::Srtp(srtp);
@@ -76,13 +98,93 @@ impl Guard {
             (Guard::Srtp(srtp), Security::Srtp(keys)) => {
                 *self = srtp.rekeyed(keys).map_or(Guard::Shut, Self::srtp);
             }
-            (_, security) => *self = Self::new(security),
+            (Guard::Dtls(association), Security::Dtls(peer)) if association.peer == *peer => {
+                *self = Guard::Dtls(association);
+            }
+            (_, security) => *self = Self::new(security, identity, now),
+        }
+    }
+
+    /// What protects packets; `None` while nothing may pass. Not to be asked of plain ones.
+    pub(super) fn srtp_mut(&mut self) -> Option<&mut Srtp> {
+        match self {
+            Guard::Plain | Guard::Shut => None,
+            Guard::Srtp(srtp) => Some(srtp),
+            Guard::Dtls(association) => association.srtp.as_deref_mut(),
+        }
+    }
+
+    /// Whether packets pass as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Guard::Plain)
+    }
+
+    /// Whether a handshake is under way.
+    pub(super) fn waits_for_keys(&self) -> bool {
+        matches!(self, Guard::Dtls(association) if association.srtp.is_none())
+    }
+
+    /// Gives a datagram to the handshake, if it is one of it (RFC 5764, 5.1.2).
+    pub(super) fn shake(&mut self, datagram: &[u8], now: Instant) -> Shaken {
+        match (self, datagram) {
+            (Guard::Dtls(association), [20..=63, ..]) => {
+                let progress = association.handshake.read(datagram, now);
+                association.note(progress);
+                Shaken::Taken
+            }
+            _ => Shaken::NotOfIt,
+        }
+    }
+
+    /// Looks after the handshake; `true` while it is to be looked after again.
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
+        let Guard::Dtls(association) = self else { return false };
+        if association.srtp.is_some() {
+            return false;
+        }
+        match association.handshake.tick(now) {
+            Progress::Failed => {
+                tracing::warn!("a DTLS handshake on the media path has failed");
+                *self = Guard::Shut;
+                false
+            }
+            progress => {
+                association.note(progress);
+                true
+            }
+        }
+    }
+
+    /// What the handshake wants sent.
+    pub(super) fn outgoing(&mut self) -> Vec<BytesMut> {
+        match self {
+            Guard::Dtls(association) => association.handshake.outgoing().collect(),
+            _ => Vec::new(),
         }
     }
 
     fn srtp(srtp: Srtp) -> Self {
         Guard::Srtp(Box::new(srtp))
     }
+}
+
+impl Association {
+    fn note(&mut self, progress: Progress) {
+        match progress {
+            Progress::Done(keys) if self.srtp.is_none() => {
+                self.srtp = Srtp::new(&keys).map(Box::new);
+            }
+            Progress::Done(_) | Progress::Waiting => {}
+            Progress::Failed => tracing::warn!("a DTLS handshake came to nothing"),
+        }
+    }
+}
+
+/// Whether a datagram was one of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shaken {
+    Taken,
+    NotOfIt,
 }
 
 impl Srtp {
@@ -278,7 +380,6 @@ fn copied<'a>(clear: &[u8], space: &'a mut [u8; LONGEST]) -> Result<&'a [u8], Re
 mod tests {
     use super::*;
     use crate::rtp::{Outgoing, RtpPacket, rtcp};
-    use std::time::Instant;
     use zeroize::Zeroizing;
 
     fn keys(suite: Suite, seed: u8) -> SrtpKeys {
@@ -521,7 +622,8 @@ mod tests {
         let suite = Suite::AeadAes256Gcm;
         let (old, new) = (keys(suite, 1), keys(suite, 50));
         let mut peer = Srtp::new(&turned(&old)).unwrap();
-        let mut guard = Guard::new(&Security::Srtp(Box::new(old.clone())));
+        let now = Instant::now();
+        let mut guard = Guard::new(&Security::Srtp(Box::new(old.clone())), None, now);
         let hears = |guard: &mut Guard, packet: Vec<u8>| match guard {
             Guard::Srtp(srtp) => open(srtp, &packet).is_ok(),
             _ => panic!("not SRTP"),
@@ -534,16 +636,16 @@ mod tests {
             }
         }
         // A hold names the same keys.
-        guard.renegotiate(&Security::Srtp(Box::new(old.clone())));
+        guard.renegotiate(&Security::Srtp(Box::new(old.clone())), None, now);
         assert!(hears(&mut guard, sealed(&mut peer, &plain(7, 70_000_u32 as u16, &[0; 10]))));
-        guard.renegotiate(&Security::Srtp(Box::new(new.clone())));
+        guard.renegotiate(&Security::Srtp(Box::new(new.clone())), None, now);
         let late = sealed(&mut peer, &plain(7, 70_001_u32 as u16, &[0; 10]));
         assert!(hears(&mut guard, late), "still under the old key");
         let last = sealed(&mut peer, &plain(7, 70_003_u32 as u16, &[0; 10]));
         let mut peer = Srtp::new(&turned(&new)).unwrap();
         assert!(hears(&mut guard, sealed(&mut peer, &plain(7, 70_002_u32 as u16, &[0; 10]))));
         assert!(!hears(&mut guard, last), "the old key is gone");
-        guard.renegotiate(&Security::Plain);
+        guard.renegotiate(&Security::Plain, None, now);
         assert!(matches!(guard, Guard::Plain));
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum Due {
     Frame,
     /// RTCP, and a look at whether the peer still sends.
     Report,
+    /// A handshake that is to be looked after.
+    Handshake,
     /// The tone of a recording: for both legs, set with the caller's.
     Beep,
 }

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use super::bridge::{Bridge, Turn};
 use super::capture::{Capture, CaptureEnd};
 use super::counters::Tally;
+use super::dtls::Identity;
 use super::io::{BATCH, Inbox, LONGEST, Left};
 use super::leg::LegStream;
 use super::pace::Pace;
@@ -63,13 +64,15 @@ impl WorkerHandle {
         index: usize,
         config: &MediaConfig,
         prompts: PromptBook,
+        identity: Option<Identity>,
         counters: &Arc<MediaCounters>,
         report: Report,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         let (queue, orders) = mpsc::channel();
-        let worker = Worker::new(poll.registry().try_clone()?, config, prompts, counters, report);
+        let registry = poll.registry().try_clone()?;
+        let worker = Worker::new(registry, config, prompts, identity, counters, report);
         let thread = std::thread::Builder::new()
             .name(format!("media-{index}"))
             .spawn(move || worker.run(poll, &orders))?;
@@ -124,6 +127,7 @@ struct Worker {
 struct Shared {
     config: MediaConfig,
     prompts: PromptBook,
+    identity: Option<Identity>,
     report: Report,
     timers: Timers,
     tally: Tally,
@@ -176,12 +180,14 @@ impl Worker {
         registry: Registry,
         config: &MediaConfig,
         prompts: PromptBook,
+        identity: Option<Identity>,
         counters: &Arc<MediaCounters>,
         report: Report,
     ) -> Self {
         let shared = Shared {
             config: config.clone(),
             prompts,
+            identity,
             report,
             timers: Timers::default(),
             tally: Tally::default(),
@@ -434,6 +440,7 @@ impl Shared {
             now: self.now,
             config: &self.config,
             prompts: &self.prompts,
+            identity: self.identity.as_ref(),
             timers: &mut self.timers,
             tally: &mut self.tally,
             report: &self.report,

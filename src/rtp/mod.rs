@@ -13,6 +13,6 @@ pub mod timeline;
 pub use packet::{FIXED_HEADER, NotRtp, RtpPacket};
 pub use reception::{Arrival, Reception, ReceptionReport};
 pub use rewrite::{Content, Header, Outgoing};
-pub use security::{MasterKey, Security, SrtpKeys, Suite};
+pub use security::{DtlsPeer, DtlsRole, MasterKey, Security, SrtpKeys, Suite};
 pub use session::{Codec, Direction, LegMedia, PayloadType, TelephoneEvent};
 pub use telephone_event::{KeyDetector, KeyPress};

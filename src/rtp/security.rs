@@ -13,6 +13,26 @@ pub enum Security {
     Plain,
     /// SRTP under keys that both descriptions named (RFC 4568).
     Srtp(Box<SrtpKeys>),
+    /// SRTP under keys that a DTLS handshake on the media path gives (RFC 5764).
+    Dtls(DtlsPeer),
+}
+
+/// Whom to shake hands with, and who begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DtlsPeer {
+    /// The SHA-256 of the certificate that the peer must show (RFC 8122).
+    pub fingerprint: [u8; 32],
+    /// Our part.
+    pub role: DtlsRole,
+}
+
+/// Who begins a handshake (RFC 4145, RFC 5763).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// We do: the client.
+    Active,
+    /// The peer does.
+    Passive,
 }
 
 /// A suite and a master key for each direction.
@@ -30,7 +50,7 @@ impl Security {
     /// Whether packets are encrypted.
     #[must_use]
     pub fn is_srtp(&self) -> bool {
-        matches!(self, Security::Srtp(_))
+        !matches!(self, Security::Plain)
     }
 }
 
@@ -39,6 +59,7 @@ impl fmt::Debug for Security {
         match self {
             Security::Plain => f.write_str("Plain"),
             Security::Srtp(keys) => write!(f, "Srtp({})", keys.suite.name()),
+            Security::Dtls(peer) => write!(f, "Dtls({:?})", peer.role),
         }
     }
 }

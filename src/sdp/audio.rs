@@ -7,6 +7,7 @@ use sdp_types::{Attribute, Media, Session};
 
 use super::SdpError;
 use super::crypto::{self, Crypto};
+use super::dtls::Identified;
 use super::keying::{Proposed, SrtpUse};
 use crate::rtp::{Codec, Direction};
 
@@ -21,8 +22,10 @@ pub enum Profile {
     Savp,
     /// `RTP/SAVPF` (RFC 5124): the same, with feedback that is not used.
     Savpf,
-    /// `UDP/TLS/RTP/SAVP` or `UDP/TLS/RTP/SAVPF`: DTLS-SRTP (RFC 5764).
-    Dtls,
+    /// `UDP/TLS/RTP/SAVP`: DTLS-SRTP (RFC 5764).
+    DtlsSavp,
+    /// `UDP/TLS/RTP/SAVPF`: the same, with feedback that is not used.
+    DtlsSavpf,
     /// Anything else.
     Other,
 }
@@ -34,7 +37,8 @@ impl Profile {
             "RTP/AVPF" => Profile::Avpf,
             "RTP/SAVP" => Profile::Savp,
             "RTP/SAVPF" => Profile::Savpf,
-            "UDP/TLS/RTP/SAVP" | "UDP/TLS/RTP/SAVPF" => Profile::Dtls,
+            "UDP/TLS/RTP/SAVP" => Profile::DtlsSavp,
+            "UDP/TLS/RTP/SAVPF" => Profile::DtlsSavpf,
             _ => Profile::Other,
         }
     }
@@ -56,7 +60,8 @@ impl Profile {
             Profile::Avpf => "RTP/AVPF",
             Profile::Savp => "RTP/SAVP",
             Profile::Savpf => "RTP/SAVPF",
-            Profile::Dtls => "UDP/TLS/RTP/SAVP",
+            Profile::DtlsSavp => "UDP/TLS/RTP/SAVP",
+            Profile::DtlsSavpf => "UDP/TLS/RTP/SAVPF",
             Profile::Other => "an unknown profile",
         }
     }
@@ -105,9 +110,24 @@ impl AudioLine {
     }
 
     /// How a media line's packets would be protected; `None` when it cannot be taken so.
-    pub(super) fn proposed_by(media: &Media, wanted: SrtpUse) -> Option<Proposed> {
-        let profile = Profile::parse(&media.proto);
-        Proposed::of(profile, values(&media.attributes, "crypto"), wanted)
+    pub(super) fn proposed_by(
+        session: &Session,
+        media: &Media,
+        wanted: SrtpUse,
+    ) -> Option<Proposed> {
+        match Profile::parse(&media.proto) {
+            Profile::DtlsSavp | Profile::DtlsSavpf if wanted != SrtpUse::Off => {
+                Self::identified_by(session, media).map(Proposed::Dtls)
+            }
+            profile => Proposed::of(profile, values(&media.attributes, "crypto"), wanted),
+        }
+    }
+
+    /// Who the peer of a media line says it is.
+    pub(super) fn identified_by(session: &Session, media: &Media) -> Option<Identified> {
+        let (own, shared) = (&media.attributes, &session.attributes);
+        let fingerprints = values(own, "fingerprint").chain(values(shared, "fingerprint"));
+        Identified::of(fingerprints, value(own, "setup").or_else(|| value(shared, "setup")))
     }
 
     /// The `a=crypto` lines of a media line that can be taken.

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::audio::Profile;
 use super::crypto::{self, Crypto};
-use crate::rtp::{MasterKey, Security, SrtpKeys, Suite};
+use super::dtls::{self, Identified};
+use crate::rtp::{DtlsPeer, MasterKey, Security, SrtpKeys, Suite};
 
 /// Whether a leg's packets are protected: `media.srtp` of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Keying {
     /// Which dialog of the leg it is; empty for the first.
     dialog: String,
     generation: u32,
+    /// The SHA-256 of the certificate that we show in a DTLS handshake.
+    certificate: Option<[u8; 32]>,
     agreed: Option<Agreed>,
 }
 
@@ -51,6 +54,7 @@ struct Agreed {
 pub(super) enum Proposed {
     Plain,
     Sdes(Crypto),
+    Dtls(Identified),
 }
 
 impl Keying {
@@ -60,7 +64,14 @@ impl Keying {
     /// For a leg with this secret.
     #[must_use]
     pub fn new(wanted: SrtpUse, secret: Zeroizing<[u8; Keying::SECRET]>) -> Self {
-        Self { wanted, secret, dialog: String::new(), generation: 0, agreed: None }
+        let dialog = String::new();
+        Self { wanted, secret, dialog, generation: 0, certificate: None, agreed: None }
+    }
+
+    /// With a certificate of ours for DTLS-SRTP, which is answered then: its SHA-256.
+    #[must_use]
+    pub fn with_certificate(self, fingerprint: [u8; 32]) -> Self {
+        Self { certificate: Some(fingerprint), ..self }
     }
 
     /// For a leg that never uses SRTP.
@@ -74,7 +85,8 @@ impl Keying {
     #[must_use]
     pub fn another(&self, dialog: &str) -> Self {
         let dialog = dialog.to_owned();
-        Self { dialog, ..Self::new(self.wanted, self.secret.clone()) }
+        let certificate = self.certificate;
+        Self { dialog, certificate, ..Self::new(self.wanted, self.secret.clone()) }
     }
 
     /// Whether and when the leg uses SRTP.
@@ -96,7 +108,7 @@ impl Keying {
     pub(super) fn offered(&self) -> Vec<Crypto> {
         match (&self.agreed, self.wanted) {
             (None, SrtpUse::Off) => Vec::new(),
-            (Some(Agreed { security: Security::Plain, .. }), _) => Vec::new(),
+            (Some(Agreed { security: Security::Plain | Security::Dtls(_), .. }), _) => Vec::new(),
             (Some(Agreed { security: Security::Srtp(keys), .. }), _) => {
                 vec![Crypto {
                     tag: 1,
@@ -119,8 +131,14 @@ impl Keying {
     /// the same key again goes on as before; a new key of the peer gets a new one of ours, so that
     /// both directions start over together. `None` when there is no key to be had.
     pub(super) fn answer(&mut self, proposed: &Proposed) -> Option<(String, Security)> {
-        let Proposed::Sdes(crypto) = proposed else {
-            return Some((String::new(), Security::Plain));
+        let crypto = match proposed {
+            Proposed::Plain => return Some((String::new(), Security::Plain)),
+            Proposed::Dtls(identified) => {
+                let peer = identified.peer(self.dtls());
+                let lines = dtls::lines(self.certificate.as_ref()?, peer.role);
+                return Some((lines, Security::Dtls(peer)));
+            }
+            Proposed::Sdes(crypto) => crypto,
         };
         let before = match &self.agreed {
             Some(Agreed { security: Security::Srtp(keys), .. }) => Some(keys),
@@ -135,6 +153,19 @@ impl Keying {
             }
         };
         Some((crypto.answer_line(&keys.send), Security::Srtp(Box::new(keys))))
+    }
+
+    /// The association by DTLS that is in use.
+    pub(super) fn dtls(&self) -> Option<DtlsPeer> {
+        match &self.agreed {
+            Some(Agreed { security: Security::Dtls(peer), .. }) => Some(*peer),
+            _ => None,
+        }
+    }
+
+    /// What our offer says of that association.
+    pub(super) fn dtls_lines(&self) -> Option<String> {
+        Some(dtls::lines(self.certificate.as_ref()?, self.dtls()?.role))
     }
 
     /// What holds from now on.
@@ -179,12 +210,12 @@ impl Proposed {
                 let plain = (wanted != SrtpUse::Require).then_some(Proposed::Plain);
                 first().map(Proposed::Sdes).or(plain)
             }
-            Profile::Dtls | Profile::Other => None,
+            Profile::DtlsSavp | Profile::DtlsSavpf | Profile::Other => None,
         }
     }
 
     pub(super) fn is_srtp(&self) -> bool {
-        matches!(self, Proposed::Sdes(_))
+        !matches!(self, Proposed::Plain)
     }
 }
 
@@ -193,6 +224,7 @@ impl fmt::Debug for Proposed {
         match self {
             Proposed::Plain => f.write_str("Plain"),
             Proposed::Sdes(crypto) => write!(f, "Sdes({})", crypto.name),
+            Proposed::Dtls(identified) => identified.fmt(f),
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use sdp_types::Media;
+use sdp_types::{Media, Session};
 
 use super::audio::{AudioLine, Meaning, Profile};
 use super::crypto::{self, Crypto};
 use super::keying::{Keying, Proposed, SrtpUse};
 use super::{RecordState, SdpError, text};
-use crate::rtp::{Codec, Direction, LegMedia, PayloadType, Security, SrtpKeys, TelephoneEvent};
+use crate::rtp::{
+    Codec, Direction, DtlsPeer, LegMedia, PayloadType, Security, SrtpKeys, TelephoneEvent,
+};
 
 /// Our side of one leg's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl LocalOffer {
         for Crypto { tag, name, key, .. } in self.local.keying.offered() {
             sdp.push_str(&crypto::line(tag, name, &key));
         }
+        sdp.push_str(&self.local.keying.dtls_lines().unwrap_or_default());
         sdp
     }
 
@@ -164,7 +167,7 @@ impl LocalOffer {
         if media.port == 0 {
             return Err(SdpError::Refused);
         }
-        let (proposed, security) = self.security_of(media)?;
+        let (proposed, security) = self.security_of(&session, media)?;
         let audio = AudioLine::parse(&session, media, proposed)?;
         audio.check_reachable_from(self.local.rtp.ip())?;
         let (codec, payload_type) = self.codec_of(&audio)?;
@@ -185,11 +188,22 @@ impl LocalOffer {
 
     /// How the answer wants the stream protected: by one of the keys that were offered (RFC 4568,
     /// 5.1.3), or not at all where that was offered too.
-    fn security_of(&self, media: &Media) -> Result<(Proposed, Security), SdpError> {
+    fn security_of(
+        &self,
+        session: &Session,
+        media: &Media,
+    ) -> Result<(Proposed, Security), SdpError> {
         let keying = &self.local.keying;
         let profile = AudioLine::profile_of(media).unwrap_or(Profile::Other);
         if !profile.answers(keying.profile()) {
             return Err(SdpError::Inconsistent);
+        }
+        if let Some(before) = keying.dtls() {
+            let identified = AudioLine::identified_by(session, media);
+            let identified = identified.ok_or(SdpError::Inconsistent)?;
+            // Our offer said what we are.
+            let peer = DtlsPeer { role: before.role, ..identified.peer(Some(before)) };
+            return Ok((Proposed::Dtls(identified), Security::Dtls(peer)));
         }
         let offered = keying.offered();
         let chosen = AudioLine::crypto_of(media).into_iter().find_map(|theirs| {

@@ -7,6 +7,7 @@ mod answer;
 mod audio;
 mod base64;
 mod crypto;
+mod dtls;
 mod keying;
 mod local;
 mod offer;

@@ -40,7 +40,7 @@ impl Offer {
         };
         let usable = || {
             live().filter_map(|(index, media, _)| {
-                Some((index, media, AudioLine::proposed_by(media, wanted)?))
+                Some((index, media, AudioLine::proposed_by(&session, media, wanted)?))
             })
         };
         let best = usable().find(|(.., proposed)| proposed.is_srtp()).or_else(|| usable().next());

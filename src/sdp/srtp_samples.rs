@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::rtp::{Codec, Direction, LegMedia, Security, SrtpKeys, Suite};
+use crate::rtp::{Codec, Direction, DtlsPeer, DtlsRole, LegMedia, Security, SrtpKeys, Suite};
 
 const KEY: &str = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
 const OTHER: &str = "NzlmNTUwZDk2OGVlOTc3YzNkYTkwZWVkMTM1YWFj";
@@ -42,7 +42,7 @@ fn answered(offer: &str, wanted: SrtpUse) -> Result<Answer, SdpError> {
 fn keys(media: &LegMedia) -> &SrtpKeys {
     match &media.security {
         Security::Srtp(keys) => keys,
-        Security::Plain => panic!("plain"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -207,6 +207,46 @@ fn a_leg_that_is_plain_stays_plain_in_our_own_offers() {
     let plain = answered(&sdp("RTP/AVP", &[]), SrtpUse::Offer).unwrap();
     let settled = LocalDescription { keying: plain.keying, ..local(SrtpUse::Offer) };
     assert!(!LocalOffer::new(settled, true).to_sdp().contains("crypto"));
+}
+
+#[test]
+fn a_handshake_on_the_media_path_is_agreed_on_by_fingerprint() {
+    let fingerprint = format!("a=fingerprint:sha-256 {}", ["AB"; 32].join(":"));
+    let offer = |profile: &str, setup: &str| {
+        let lines = [fingerprint.clone(), format!("a=setup:{setup}"), "a=rtcp-mux".into()];
+        sdp(profile, &lines)
+    };
+    let local = |wanted| {
+        let local = local(wanted);
+        let keying = local.keying.clone().with_certificate([0x0c; 32]);
+        LocalDescription { keying, ..local }
+    };
+    let answered =
+        |offer: &str, wanted| answer(&Offer::parse(offer.as_bytes(), wanted)?, &local(wanted));
+    for profile in ["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"] {
+        for wanted in [SrtpUse::Offer, SrtpUse::Require] {
+            let answer = answered(&offer(profile, "actpass"), wanted).unwrap();
+            let peer = DtlsPeer { fingerprint: [0xab; 32], role: DtlsRole::Active };
+            assert_eq!(answer.media.security, Security::Dtls(peer));
+            assert_eq!(lines(&answer.sdp, "m="), [format!("m=audio 20000 {profile} 0 101")]);
+            assert_eq!(lines(&answer.sdp, "a=setup"), ["a=setup:active"]);
+            let ours = format!("a=fingerprint:sha-256 {}", ["0C"; 32].join(":"));
+            assert_eq!(lines(&answer.sdp, "a=fingerprint"), [ours]);
+
+            // An offer of ours keeps the association, and so does the peer's answer.
+            let settled = LocalDescription { keying: answer.keying, ..local(wanted) };
+            let again = LocalOffer::new(settled, true);
+            assert_eq!(lines(&again.to_sdp(), "a=setup"), ["a=setup:active"]);
+            let accepted = again.accept(offer(profile, "passive").as_bytes()).unwrap();
+            assert_eq!(accepted.media.security, answer.media.security);
+            let bare = sdp(profile, &[]);
+            assert_eq!(again.accept(bare.as_bytes()), Err(SdpError::Inconsistent));
+        }
+        let refused = answered(&offer(profile, "actpass"), SrtpUse::Off);
+        assert!(matches!(refused, Err(SdpError::Unsupported(_))));
+        let weak = offer(profile, "actpass").replace("sha-256", "sha-1");
+        assert!(matches!(answered(&weak, SrtpUse::Offer), Err(SdpError::Unsupported(_))));
+    }
 }
 
 proptest! {

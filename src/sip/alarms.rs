@@ -13,6 +13,8 @@ pub(super) enum Alarm {
     Sip(Timer),
     /// The end of an INVITE that was cancelled and never answered (RFC 3261, 9.1).
     GiveUp,
+    /// The end of patience with a target that says nothing while others wait.
+    Silent,
     /// The end of patience with a request that the call machine says nothing about.
     Forgotten,
 }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use sipx_sip::Message;
 use tokio::sync::mpsc;
 
-use crate::call::message::Transport;
+use crate::call::message::{Hop, Transport};
 use crate::sip::peers::Heard;
 use crate::sip::secret::Secret;
+use crate::sip::tls::{Credentials, Shown};
 use crate::sip::{Counters, Limits};
 
-/// A TCP connection, ours or a peer's. Never used again for another.
+/// A connection, ours or a peer's. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionId(pub(super) u64);
 
@@ -23,6 +24,8 @@ pub(super) enum Channel {
     Udp(usize),
     /// By this connection.
     Tcp(ConnectionId),
+    /// By this connection, which is protected.
+    Tls(ConnectionId),
 }
 
 impl Channel {
@@ -30,6 +33,15 @@ impl Channel {
         match self {
             Channel::Udp(_) => Transport::Udp,
             Channel::Tcp(_) => Transport::Tcp,
+            Channel::Tls(_) => Transport::Tls,
+        }
+    }
+
+    /// The connection, where it is one.
+    pub(super) fn connection(self) -> Option<ConnectionId> {
+        match self {
+            Channel::Udp(_) => None,
+            Channel::Tcp(id) | Channel::Tls(id) => Some(id),
         }
     }
 }
@@ -41,13 +53,24 @@ pub(super) struct Origin {
     pub(super) source: SocketAddr,
 }
 
+/// A connection that a peer opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) id: ConnectionId,
+    /// How, and the address at its other end.
+    pub(super) hop: Hop,
+    /// The certificate that the peer had to show.
+    pub(super) shown: Option<Shown>,
+    pub(super) writer: mpsc::Sender<Bytes>,
+}
+
 /// From the readers to the core.
 #[derive(Debug)]
 pub(super) enum Arrival {
     /// A message that parsed.
     Message(Box<Message>, Origin),
     /// A peer opened a connection.
-    Opened(ConnectionId, SocketAddr, mpsc::Sender<Bytes>),
+    Opened(Opened),
     /// A connection ended, or could not be opened.
     Closed(ConnectionId),
 }
@@ -58,6 +81,7 @@ pub(super) struct Intake {
     pub(super) arrivals: mpsc::Sender<Arrival>,
     pub(super) peers: Arc<Heard>,
     pub(super) secret: Arc<Secret>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) counters: Arc<Counters>,
     pub(super) parsing: sipx_sip::Limits,
     pub(super) limits: Limits,
@@ -75,6 +99,14 @@ impl Intake {
                 times,
                 "not answered: sip.peers does not name this address"
             );
+        }
+    }
+
+    /// Counts a handshake with us that failed. Said as often as [`Self::ignore`] says its own.
+    pub(super) fn handshake_failed(&self, source: SocketAddr, why: &str) {
+        let times = self.counters.tls_failures.count();
+        if times.is_power_of_two() {
+            tracing::warn!(ip = %source.ip(), why, times, "a TLS handshake failed");
         }
     }
 

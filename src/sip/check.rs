@@ -7,8 +7,8 @@ use crate::call::message::{ALLOW, Hop, Incoming};
 use crate::sip::decode;
 use crate::sip::text::contains;
 
-/// The option tags that we support.
-pub(super) const SUPPORTED: &[&str] = &["replaces"];
+/// The option tags that we support; any other `Require` is refused.
+pub(super) const SUPPORTED: &[&str] = &["100rel", "replaces", "timer"];
 
 /// The bodies that we read.
 pub(super) const ACCEPT: &str = "application/sdp, multipart/mixed";
@@ -181,7 +181,8 @@ mod tests {
             (200, INVITE.replace("sip:bob@b SIP", "tel:+4930 SIP")),
             (482, INVITE.replace("=z9hG4bK1", "=z9hG4bK1, SIP/2.0/UDP b;branch=z9hG4bKacookie-1")),
             (483, INVITE.replace("Call-ID", "Max-Forwards: 0\nCall-ID")),
-            (420, INVITE.replace("Call-ID", "Require: 100rel\nCall-ID")),
+            (420, INVITE.replace("Call-ID", "Require: timer, precondition\nCall-ID")),
+            (200, INVITE.replace("Call-ID", "Require: timer\nCall-ID")),
             (415, INVITE.replace("application/sdp", "text/plain")),
             (415, INVITE.replace("Call-ID", "Content-Encoding: gzip\nCall-ID")),
             (200, INVITE.replace("Call-ID", "Content-Encoding: identity\nCall-ID")),

@@ -4,21 +4,22 @@ use sipx_sip::transaction::{ClientState, ServerState};
 use sipx_sip::{Message, Method};
 
 use crate::call::message::{ClientTxn, Hop, Method as NeutralMethod, Request, Response};
-use crate::call::message::{Headers, ServerTxn, Unanswered};
+use crate::call::message::{Headers, ServerTxn, Transport, Unanswered};
 use crate::clock;
 use crate::sip::SipEvent;
 use crate::sip::alarms::Alarm;
-use crate::sip::arrival::Channel;
 use crate::sip::core::{Core, Sending, reliability};
 use crate::sip::encode::{self, Unsendable};
 use crate::sip::endpoint::Command;
 use crate::sip::links::NoWay;
+use crate::sip::plan::Plan;
 use crate::sip::refuse;
-use crate::sip::table::{Cancel, Client};
+use crate::sip::table::{Cancel, Client, Errand};
+use crate::sip::uri;
 
 /// Why a request did not leave.
 #[derive(Debug, thiserror::Error)]
-enum NotSent {
+pub(super) enum NotSent {
     #[error(transparent)]
     Unsendable(#[from] Unsendable),
     #[error(transparent)]
@@ -35,9 +36,9 @@ impl Core {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Respond(txn, response) => self.respond(txn, &response),
-            Command::Request(txn, request) => {
-                if let Err(error) = self.request(txn, &request) {
-                    tracing::warn!(method = %request.method, %error, "a request was not sent");
+            Command::Request(txn, plan) => {
+                if let Err(error) = self.request(txn, plan) {
+                    tracing::warn!(%error, "a request was not sent");
                     // A number that is in use belongs to somebody who still waits.
                     if !matches!(error, NotSent::InUse) {
                         let why = Unanswered::Transport;
@@ -81,9 +82,10 @@ impl Core {
         self.perform(serial, outputs, sending);
     }
 
-    fn request(&mut self, txn: ClientTxn, request: &Request) -> Result<(), NotSent> {
+    fn request(&mut self, txn: ClientTxn, plan: Box<Plan>) -> Result<(), NotSent> {
+        let request = plan.request();
         match request.method {
-            NeutralMethod::Ack => return self.ack(request),
+            NeutralMethod::Ack => return self.ack(&request),
             NeutralMethod::Cancel => return Err(NotSent::Cancel),
             _ => {}
         }
@@ -94,48 +96,62 @@ impl Core {
             self.counters.overload.add();
             return Err(NotSent::Full);
         }
-        let (built, channel) = self.build(request)?;
-        let client = Client {
-            asked_by: Some(txn),
-            channel,
-            hop: request.hop.addr,
-            cancel: Cancel::NotAsked,
-            parting: Headers::new(),
-        };
-        self.start(built, client);
-        Ok(())
+        self.attempt(txn, plan)
     }
 
-    fn start(&mut self, request: sipx_sip::Request, client: Client) {
+    pub(super) fn start(&mut self, request: sipx_sip::Request, client: Client) -> Option<u64> {
         let channel = client.channel;
         let Some((key, outputs)) = self.layer.send_request(request, reliability(channel)) else {
-            return tracing::error!("a request of ours has no branch");
+            tracing::error!("a request of ours has no branch");
+            return None;
         };
         let serial = self.table.insert_client(key, client);
         self.counters.transactions.set(self.table.len());
         self.links.wait(channel, serial);
         self.perform(serial, outputs, Sending::First);
+        Some(serial)
     }
 
-    fn build(&mut self, request: &Request) -> Result<(sipx_sip::Request, Channel), NotSent> {
-        let Hop { transport, addr } = request.hop;
+    /// The request with a branch of its own, for this hop.
+    pub(super) fn build(
+        &mut self,
+        request: &Request,
+        hop: Hop,
+    ) -> Result<sipx_sip::Request, NotSent> {
+        let Hop { transport, addr } = hop;
         self.branches += 1;
+        // Requests to us may take a connection on which both sides are certain (RFC 5923).
+        let alias = if transport == Transport::Tls { ";alias" } else { "" };
         let via = format!(
-            "SIP/2.0/{} {};rport;branch={}",
+            "SIP/2.0/{} {};rport{alias};branch={}",
             transport.as_str(),
             self.names.host_port(transport, addr),
             self.secret.branch(self.branches)
         );
-        // Built first, so that nothing connects for a request that cannot be sent.
-        let built = encode::request(request, via)?;
-        Ok((built, self.links.channel_to(request.hop)?))
+        Ok(encode::request(request, via)?)
+    }
+
+    /// The hop of a request; where that was a connection which is gone, the port that the request
+    /// itself names on the same machine. A peer that connects from a port that it does not listen
+    /// on is reached by its Contact (RFC 3261, 12.2.1.1), and nobody else ever is.
+    pub(super) fn way_to(&self, request: &Request) -> Hop {
+        let hop = request.hop;
+        if hop.transport == Transport::Udp || self.links.reaches(hop) {
+            return hop;
+        }
+        let route =
+            request.headers.first("Route").and_then(|value| std::str::from_utf8(value).ok());
+        let named = uri::address(route.unwrap_or(&request.uri));
+        named.filter(|named| named.ip() == hop.addr.ip()).map_or(hop, |addr| Hop { addr, ..hop })
     }
 
     /// A transaction of its own without an answer (RFC 3261, 13.2.2.4).
-    fn ack(&mut self, request: &Request) -> Result<(), NotSent> {
-        let (built, channel) = self.build(request)?;
-        let message = Message::Request(built);
-        self.links.send(channel, request.hop.addr, message.to_bytes())?;
+    pub(super) fn ack(&mut self, request: &Request) -> Result<(), NotSent> {
+        let hop = self.way_to(request);
+        // Built first, so that nothing connects for a request that cannot be sent.
+        let message = Message::Request(self.build(request, hop)?);
+        let channel = self.links.channel_to(hop)?;
+        self.links.send(channel, hop.addr, message.to_bytes())?;
         self.count_sent(&message);
         Ok(())
     }
@@ -149,6 +165,7 @@ impl Core {
             return;
         }
         client.cancel = Cancel::Wanted;
+        self.alarms.clear(serial, Alarm::Silent);
         client.parting = headers;
         if self.layer.client_state(&key) == Some(ClientState::Proceeding) {
             self.send_cancel(serial);
@@ -167,11 +184,12 @@ impl Core {
             channel: client.channel,
             hop: client.hop,
             cancel: Cancel::Sent,
+            errand: Errand::Single,
             parting: Headers::new(),
         };
         self.alarms.set(serial, Alarm::GiveUp, clock::now() + self.lifetime);
         match built {
-            Ok(built) => self.start(built, cancel),
+            Ok(built) => drop(self.start(built, cancel)),
             Err(error) => tracing::error!(%error, "a CANCEL could not be built"),
         }
     }

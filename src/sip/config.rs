@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::call::message::Transport;
-use crate::sip::Peers;
+use crate::sip::{Peers, Tls};
 
 /// Everything [`crate::sip::Endpoint::bind`] needs.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct SipConfig {
     pub timing: Timing,
     /// What the edge holds at most.
     pub limits: Limits,
+    /// How requests leave that are too large for one datagram.
+    pub large_requests: LargeRequests,
+    /// Certificates. Without them there is no TLS, neither to us nor from us.
+    pub tls: Option<Tls>,
 }
 
 impl Default for SipConfig {
@@ -39,8 +43,20 @@ impl Default for SipConfig {
             product: "Assent".to_owned(),
             timing: Timing::default(),
             limits: Limits::default(),
+            large_requests: LargeRequests::OverTcp,
+            tls: None,
         }
     }
+}
+
+/// How requests of more than 1,300 bytes leave for a hop that takes UDP (RFC 3261, 18.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeRequests {
+    /// Over TCP where we listen on it and the URI does not insist on UDP; over UDP where that
+    /// fails.
+    OverTcp,
+    /// Over UDP, in fragments.
+    OverUdp,
 }
 
 /// One socket to open, written `udp:127.0.0.1:5060` or `tcp:[::1]:5060`. Port 0 lets the
@@ -164,6 +180,8 @@ pub struct Limits {
     pub message_within: Duration,
     /// How long opening a connection may take.
     pub connect_within: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_within: Duration,
     /// How long an INVITE may wait for its answer or the news that somebody rings. Beyond it, the
     /// call machine is taken to have forgotten it.
     pub unanswered: Duration,
@@ -184,6 +202,7 @@ impl Default for Limits {
             idle: Duration::from_secs(900),
             message_within: Duration::from_secs(10),
             connect_within: Duration::from_secs(4),
+            handshake_within: Duration::from_secs(5),
             unanswered: Duration::from_secs(3700),
             retry_after: Duration::from_secs(5),
             receive_buffer: 4 << 20,

@@ -10,10 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::call::message::{Hop, Response, ServerTxn, Transport, Unanswered};
+use crate::call::message::{Hop, Response, ServerTxn, Unanswered};
 use crate::clock;
 use crate::sip::alarms::{Alarm, Alarms};
 use crate::sip::arrival::{Arrival, Channel};
+use crate::sip::attempts::WithoutTcp;
 use crate::sip::endpoint::Command;
 use crate::sip::links::{Links, NoWay};
 use crate::sip::names::Names;
@@ -21,7 +22,7 @@ use crate::sip::outbox::Outbox;
 use crate::sip::peers::Heard;
 use crate::sip::secret::Secret;
 use crate::sip::table::{Side, Table};
-use crate::sip::{Counters, Limits, SipEvent, Timing};
+use crate::sip::{Counters, LargeRequests, Limits, SipEvent, Timing};
 
 /// How many of one kind are taken before the others get their turn.
 const TURN: usize = 128;
@@ -42,6 +43,8 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     /// 64·T1: the life of a transaction.
     pub(super) lifetime: Duration,
+    pub(super) large_requests: LargeRequests,
+    pub(super) without_tcp: WithoutTcp,
     pub(super) draining: Option<Duration>,
     /// How many branches have been given out.
     pub(super) branches: u64,
@@ -107,7 +110,7 @@ impl Core {
                 Message::Request(request) => self.requested(request, origin),
                 Message::Response(response) => self.answered(response),
             },
-            Arrival::Opened(id, peer, writer) => self.links.opened(id, peer, writer),
+            Arrival::Opened(opened) => self.links.opened(opened),
             Arrival::Closed(id) => {
                 for serial in self.links.closed(id) {
                     self.stranded(serial);
@@ -145,6 +148,7 @@ impl Core {
                     }
                 }
                 Alarm::Forgotten => self.forgotten(serial),
+                Alarm::Silent => self.silent(serial),
             }
         }
     }
@@ -217,7 +221,7 @@ impl Core {
         if self.links.is_open(channel) {
             return Ok((channel, reply_to));
         }
-        let hop = Hop { transport: Transport::Tcp, addr: reply_to };
+        let hop = Hop { transport: channel.transport(), addr: reply_to };
         let channel = self.links.channel_to(hop)?;
         if let Some(server) = self.table.server(serial) {
             server.channel = channel;
@@ -249,6 +253,9 @@ impl Core {
     }
 
     fn unanswered(&mut self, serial: u64, why: Unanswered) {
+        if self.goes_another_way(serial, why) {
+            return;
+        }
         if let Some(txn) = self.table.client(serial).and_then(|client| client.asked_by) {
             self.outbox.deliver(SipEvent::Unanswered { txn, why });
         }
@@ -270,7 +277,7 @@ impl Core {
 pub(super) fn reliability(channel: Channel) -> Reliability {
     match channel {
         Channel::Udp(_) => Reliability::Unreliable,
-        Channel::Tcp(_) => Reliability::Reliable,
+        Channel::Tcp(_) | Channel::Tls(_) => Reliability::Reliable,
     }
 }
 

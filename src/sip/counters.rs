@@ -23,6 +23,8 @@ pub struct Counters {
     pub strays: Count,
     /// Messages and events that found a limit reached.
     pub overload: Count,
+    /// TLS handshakes that failed, ours and those of others.
+    pub tls_failures: Count,
     /// Messages that the operating system would not take.
     pub send_errors: Count,
     /// Transactions in flight, now.

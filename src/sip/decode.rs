@@ -66,6 +66,7 @@ pub(super) fn answered(response: &sipx_sip::Response) -> Result<Answered, Malfor
         record_route: record_route(headers)?,
         headers: neutral(headers),
         body: multipart::session(headers, response.body()),
+        reached: None,
     })
 }
 

@@ -10,18 +10,22 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::call::message::{
-    Answered, ClientTxn, Headers, Incoming, Request, Response, ServerTxn, Transport, Unanswered,
+    Answered, ClientTxn, Headers, Hop, Incoming, Request, Response, Scheme, ServerTxn, Transport,
+    Unanswered,
 };
 use crate::sip::alarms::Alarms;
 use crate::sip::arrival::Intake;
+use crate::sip::attempts::WithoutTcp;
 use crate::sip::core::Core;
 use crate::sip::links::Links;
 use crate::sip::names::Names;
 use crate::sip::outbox::Outbox;
 use crate::sip::peers::{Heard, Peers};
+use crate::sip::plan::{Failing, Plan, Target};
 use crate::sip::secret::Secret;
 use crate::sip::table::Table;
-use crate::sip::tcp::{self, ConnectionIds};
+use crate::sip::tcp::{self, ConnectionIds, Reception};
+use crate::sip::tls::{Credentials, Handshakes, Tls};
 use crate::sip::{Counters, Listen, SipConfig, udp};
 
 /// Messages that wait for the core. When it is full, the operating system's buffers fill, and
@@ -44,18 +48,27 @@ impl Endpoint {
         let names = Arc::new(Names { listeners, advertise: config.advertise });
         let counters = Arc::new(Counters::default());
         let peers = Arc::new(Heard::new(config.peers));
+        let credentials = Arc::new(Credentials::new(config.tls));
         let (arrivals, inbound) = mpsc::channel(ARRIVALS);
         let intake = Intake {
             arrivals,
             peers: Arc::clone(&peers),
             secret: Arc::new(secret),
+            credentials: Arc::clone(&credentials),
             counters: counters.clone(),
             parsing: Intake::parsing(&config.limits),
             limits: config.limits,
             product: config.product.into(),
         };
         let ids = Arc::new(ConnectionIds::default());
-        let room = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let room = config.limits.connections.min(Semaphore::MAX_PERMITS);
+        let reception = Reception {
+            ids: Arc::clone(&ids),
+            room: Arc::new(Semaphore::new(room)),
+            strangers: Arc::new(Semaphore::new(room.div_ceil(8))),
+            handshakes: Arc::new(Handshakes::default()),
+            intake: intake.clone(),
+        };
         let mut readers = JoinSet::new();
         let mut out = Vec::new();
         for (at, socket) in sockets.into_iter().enumerate() {
@@ -65,10 +78,9 @@ impl Endpoint {
                     out.push(Some(socket.clone()));
                     readers.spawn(udp::read(socket, at, intake.clone()));
                 }
-                Socket::Tcp(listener) => {
+                Socket::Stream(listener, transport) => {
                     out.push(None);
-                    let (ids, room) = (ids.clone(), room.clone());
-                    readers.spawn(tcp::accept(listener, ids, room, intake.clone()));
+                    readers.spawn(tcp::accept(listener, transport, reception.clone()));
                 }
             }
         }
@@ -86,18 +98,23 @@ impl Endpoint {
             product: intake.product.clone(),
             limits: config.limits,
             lifetime: config.timing.t1 * 64,
+            large_requests: config.large_requests,
+            without_tcp: WithoutTcp::default(),
             draining: None,
             branches: 0,
             links: Links::new(out, ids, names.clone(), intake),
         };
         tokio::spawn(core.run(orders, inbound, events, readers));
-        Ok((Sip { commands, shared: Arc::new(Shared { names, counters, peers }) }, receiver))
+        Ok((
+            Sip { commands, shared: Arc::new(Shared { names, counters, peers, credentials }) },
+            receiver,
+        ))
     }
 }
 
 enum Socket {
     Udp(UdpSocket),
-    Tcp(TcpListener),
+    Stream(TcpListener, Transport),
 }
 
 fn open(config: &SipConfig) -> Result<(Vec<Socket>, Vec<Listen>), BindError> {
@@ -113,12 +130,14 @@ fn open(config: &SipConfig) -> Result<(Vec<Socket>, Vec<Listen>), BindError> {
                 let addr = socket.local_addr().map_err(os)?;
                 (Socket::Udp(socket), addr)
             }
-            Transport::Tcp => {
+            Transport::Tls if !config.tls.as_ref().is_some_and(Tls::accepts) => {
+                return Err(BindError::NoCertificate(*listen));
+            }
+            Transport::Tcp | Transport::Tls => {
                 let socket = tcp::bind(listen.addr).map_err(os)?;
                 let addr = socket.local_addr().map_err(os)?;
-                (Socket::Tcp(socket), addr)
+                (Socket::Stream(socket, listen.transport), addr)
             }
-            Transport::Tls => return Err(BindError::Unsupported(*listen)),
         };
         sockets.push(socket);
         bound.push(Listen { transport: listen.transport, addr });
@@ -138,9 +157,9 @@ pub enum BindError {
         #[source]
         source: std::io::Error,
     },
-    /// This build cannot do it.
-    #[error("cannot listen on {0}: TLS is not available yet; use udp: or tcp:")]
-    Unsupported(Listen),
+    /// TLS without a certificate to show.
+    #[error("cannot listen on {0}: there is no certificate; set sip.tls.cert and sip.tls.key")]
+    NoCertificate(Listen),
     /// The operating system has no random numbers, and without them nothing here is safe.
     #[error("the operating system gives no random numbers; make getrandom(2) work")]
     NoRandomness,
@@ -195,6 +214,13 @@ pub enum SipEvent {
         /// The response.
         response: Answered,
     },
+    /// One of several targets of a request was passed by, or the last of them failed.
+    PassedBy {
+        /// Which.
+        hop: Hop,
+        /// Why.
+        why: Failing,
+    },
     /// A request of ours ended without an answer. The transaction is gone.
     Unanswered {
         /// The transaction.
@@ -221,12 +247,13 @@ struct Shared {
     names: Arc<Names>,
     counters: Arc<Counters>,
     peers: Arc<Heard>,
+    credentials: Arc<Credentials>,
 }
 
 #[derive(Debug)]
 pub(super) enum Command {
     Respond(ServerTxn, Response),
-    Request(ClientTxn, Request),
+    Request(ClientTxn, Box<Plan>),
     Cancel(ClientTxn, Headers),
     Ack(Request),
     Drain(Option<Duration>),
@@ -242,7 +269,22 @@ impl Sip {
     /// Sends a request. `Via` and `Content-Length` are added, `Max-Forwards` where it is
     /// missing. What cannot be sent is reported as [`Unanswered::Transport`].
     pub fn request(&self, txn: ClientTxn, request: Request) {
-        self.send(Command::Request(txn, request));
+        self.send(Command::Request(txn, Box::new(Plan::direct(request))));
+    }
+
+    /// Sends an INVITE to the first of `targets` that takes it, in place of its own hop (RFC 3263,
+    /// 4.3). The next one gets it when a target cannot be reached, says 503, or says nothing for
+    /// `patience` while others wait; not any more once one has said more than 100. The answer
+    /// names the target ([`Answered::reached`]), and each that fails is told of
+    /// ([`SipEvent::PassedBy`]). A 3xx is followed among `targets`.
+    pub fn request_any(
+        &self,
+        txn: ClientTxn,
+        request: Request,
+        targets: Vec<Target>,
+        patience: Duration,
+    ) {
+        self.send(Command::Request(txn, Box::new(Plan::to_any(request, targets, patience))));
     }
 
     /// Cancels an INVITE of ours (RFC 3261, 9.1): at once when a provisional response has
@@ -274,11 +316,16 @@ impl Sip {
         self.shared.peers.replace(peers);
     }
 
+    /// The certificates for connections from now on; those that are open keep theirs.
+    pub fn set_tls(&self, tls: Tls) {
+        self.shared.credentials.replace(tls);
+    }
+
     /// Our Contact URI as a peer at `remote` should see it, such as
-    /// `sip:[2001:db8::1]:5060;transport=tcp`.
+    /// `sip:[2001:db8::1]:5060;transport=tcp`; with `sips` where the dialog is to be secure.
     #[must_use]
-    pub fn contact(&self, transport: Transport, remote: SocketAddr) -> String {
-        self.shared.names.contact(transport, remote)
+    pub fn contact(&self, transport: Transport, remote: SocketAddr, scheme: Scheme) -> String {
+        self.shared.names.contact(transport, remote, scheme)
     }
 
     /// The sockets as they were really bound, in the order of the configuration.

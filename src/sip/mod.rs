@@ -6,12 +6,13 @@
 //! routing and calls are not here: this edge carries messages and keeps transactions.
 //!
 //! ```text
-//!  udp, tcp readers ── Arrival ──> core (transactions, timers) ── SipEvent ──> call machine
+//!  udp, tcp, tls ────── Arrival ──> core (transactions, timers) ── SipEvent ──> call machine
 //!  sockets, writers <── bytes ──────┘  ^────────── Command ── Sip <──────────────────┘
 //! ```
 
 mod alarms;
 mod arrival;
+mod attempts;
 mod check;
 mod command;
 mod config;
@@ -28,19 +29,27 @@ mod multipart;
 mod names;
 mod outbox;
 mod peers;
+mod plan;
 mod receive;
 mod refuse;
 mod secret;
+mod stream;
 mod table;
 mod tcp;
 mod text;
+mod tls;
 mod udp;
+mod uri;
 mod via;
 
-pub use config::{Advertise, BadAdvertise, BadListen, Limits, Listen, SipConfig, Timing};
+pub use config::{
+    Advertise, BadAdvertise, BadListen, LargeRequests, Limits, Listen, SipConfig, Timing,
+};
 pub use counters::{Count, Counters, MethodCount};
 pub use endpoint::{BindError, Endpoint, Sip, SipEvent};
 pub use peers::Peers;
+pub use plan::{Failing, Target};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 #[cfg(test)]
 mod tests {

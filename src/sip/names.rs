@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use crate::call::message::Transport;
+use crate::call::message::{Scheme, Transport};
 use crate::sip::{Advertise, Listen};
 
 /// The bound sockets and the advertised host.
@@ -51,13 +51,19 @@ impl Names {
         }
     }
 
-    /// The Contact URI for a peer at `remote`.
-    pub(super) fn contact(&self, transport: Transport, remote: SocketAddr) -> String {
+    /// The Contact URI for a peer at `remote`: `sips` where the dialog is (RFC 3261, 12.1.1).
+    pub(super) fn contact(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        scheme: Scheme,
+    ) -> String {
         let host_port = self.host_port(transport, remote);
-        match transport {
-            Transport::Udp => format!("sip:{host_port}"),
-            Transport::Tcp => format!("sip:{host_port};transport=tcp"),
-            Transport::Tls => format!("sips:{host_port}"),
+        match (transport, scheme) {
+            (Transport::Udp, _) => format!("sip:{host_port}"),
+            (Transport::Tcp, _) => format!("sip:{host_port};transport=tcp"),
+            (Transport::Tls, Scheme::Sip) => format!("sip:{host_port};transport=tls"),
+            (Transport::Tls, Scheme::Sips) => format!("sips:{host_port}"),
         }
     }
 }
@@ -87,21 +93,33 @@ mod tests {
     #[test]
     fn a_contact_is_one_that_the_peer_can_use() {
         let names = names(
-            &["udp:0.0.0.0:5060", "udp:[::1]:5062", "tcp:[::1]:5064", "tcp:127.0.0.1:5066"],
+            &[
+                "udp:0.0.0.0:5060",
+                "udp:[::1]:5062",
+                "tcp:[::1]:5064",
+                "tcp:127.0.0.1:5066",
+                "tls:127.0.0.1:5061",
+            ],
             Some("192.0.2.9"),
         );
         let v4 = "127.0.0.1:9".parse().unwrap();
         let v6 = "[::1]:9".parse().unwrap();
-        assert_eq!(names.contact(Transport::Udp, v4), "sip:192.0.2.9:5060");
-        assert_eq!(names.contact(Transport::Tcp, v4), "sip:192.0.2.9:5066;transport=tcp");
-        assert_eq!(names.contact(Transport::Udp, v6), "sip:[::1]:5062");
-        assert_eq!(names.contact(Transport::Tcp, v6), "sip:[::1]:5064;transport=tcp");
+        assert_eq!(names.contact(Transport::Udp, v4, Scheme::Sip), "sip:192.0.2.9:5060");
+        assert_eq!(
+            names.contact(Transport::Tcp, v4, Scheme::Sip),
+            "sip:192.0.2.9:5066;transport=tcp"
+        );
+        assert_eq!(names.contact(Transport::Udp, v6, Scheme::Sip), "sip:[::1]:5062");
+        assert_eq!(names.contact(Transport::Tcp, v6, Scheme::Sip), "sip:[::1]:5064;transport=tcp");
+        let tls = |scheme| names.contact(Transport::Tls, v4, scheme);
+        assert_eq!(tls(Scheme::Sip), "sip:192.0.2.9:5061;transport=tls");
+        assert_eq!(tls(Scheme::Sips), "sips:192.0.2.9:5061");
     }
 
     #[test]
     fn a_socket_on_every_address_is_called_by_the_address_that_faces_the_peer() {
         let names = names(&["udp:0.0.0.0:5060"], None);
-        let contact = names.contact(Transport::Udp, "127.0.0.1:9".parse().unwrap());
+        let contact = names.contact(Transport::Udp, "127.0.0.1:9".parse().unwrap(), Scheme::Sip);
         assert_eq!(contact, "sip:127.0.0.1:5060");
     }
 

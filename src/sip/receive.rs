@@ -36,8 +36,13 @@ impl Core {
         };
         let reply_to = match origin.channel {
             Channel::Udp(_) => reply_to,
-            Channel::Tcp(_) => SocketAddr::new(origin.source.ip(), via::sent_by_port(&top)),
+            Channel::Tcp(_) | Channel::Tls(_) => {
+                SocketAddr::new(origin.source.ip(), via::sent_by_port(&top))
+            }
         };
+        if top.params.iter().any(|param| param.is("alias")) {
+            self.links.alias(origin.channel, via::sent_by_port(&top));
+        }
         let back = Back { channel: origin.channel, reply_to, source: origin.source };
         let key = TransactionKey::from_request(&request);
         let known = key.as_ref().and_then(|key| self.table.server_by_key(key));
@@ -164,7 +169,7 @@ impl Core {
     fn overloaded(&mut self, request: &Request, back: Back) {
         self.counters.overload.add();
         // What UDP lost is sent again; over TCP, and for a call, silence would be a long wait.
-        if request.method == Method::Invite || matches!(back.channel, Channel::Tcp(_)) {
+        if request.method == Method::Invite || back.channel.connection().is_some() {
             self.refuse(request, &unavailable(self.limits.retry_after), back);
         }
     }
@@ -279,11 +284,13 @@ impl Core {
         let news = outputs.iter().any(news);
         let client = self.table.client(serial).map(|client| (client.asked_by, client.cancel));
         self.perform(serial, outputs, Sending::First);
-        let Some((Some(txn), cancel)) = client else { return };
+        let Some((asked_by, cancel)) = client else { return };
         if !news {
             return;
         }
-        let event = SipEvent::Response { txn, response: neutral };
+        let Some(response) = self.considered(serial, neutral) else { return };
+        let Some(txn) = asked_by else { return };
+        let event = SipEvent::Response { txn, response };
         if status >= 200 {
             self.outbox.deliver(event);
         } else if !self.outbox.offer(event) {

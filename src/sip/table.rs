@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use sipx_sip::TransactionKey;
 
-use crate::call::message::{ClientTxn, Headers};
+use crate::call::message::{ClientTxn, Headers, Reached, Request};
 use crate::sip::arrival::Channel;
+use crate::sip::plan::Plan;
 
 /// One transaction.
 #[derive(Debug)]
@@ -56,6 +57,21 @@ pub(super) struct Client {
     pub(super) cancel: Cancel,
     /// What the CANCEL says besides.
     pub(super) parting: Headers,
+    pub(super) errand: Errand,
+}
+
+/// What becomes of a request of ours that finds nobody.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// It has failed.
+    Single,
+    /// There are other ways.
+    Planned(Box<Plan>),
+    /// It went here, and has its final answer, which may come again.
+    Settled(Box<Reached>),
+    /// It has gone another way already. Should this one be answered after all, it is ended with
+    /// what it said.
+    Abandoned(Box<Request>),
 }
 
 /// How far a cancellation is.
@@ -127,6 +143,15 @@ impl Table {
             }
         }
         Some(transaction)
+    }
+
+    /// A transaction of ours goes on without whoever asked for it, who is asked about another.
+    pub(super) fn detach(&mut self, serial: u64, errand: Errand) -> Option<ClientTxn> {
+        let client = self.client(serial)?;
+        client.errand = errand;
+        let txn = client.asked_by.take()?;
+        self.asked.remove(&txn);
+        Some(txn)
     }
 
     pub(super) fn get(&self, serial: u64) -> Option<&Transaction> {

@@ -1,27 +1,27 @@
-//! TCP: accepting, opening, reading and writing connections, each within limits of size and time.
+//! TCP and TLS connections: accepting and opening them, each handshake on a task of its own.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use sipx_sip::{Message, parse_datagram};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 
+use crate::call::message::{Hop, Transport};
 use crate::clock;
-use crate::sip::arrival::{Arrival, Channel, ConnectionId, Intake, Origin};
-use crate::sip::framer::{Frame, Framer};
-use crate::sip::refuse;
+use crate::sip::arrival::{Arrival, Channel, ConnectionId, Intake, Opened};
+use crate::sip::stream::{self, Ends, Welcome};
+use crate::sip::tls::{Handshakes, Shown};
 
-/// Messages that wait for a slow peer, each connection. One more, and the connection is given up.
-pub(super) const QUEUE: usize = 128;
+/// How long an accepting task rests where the system has no room for another connection.
+const REST: Duration = Duration::from_millis(200);
+
+/// How long it rests after any other error, so that one that stays does not take the processor.
+const BREATH: Duration = Duration::from_millis(5);
 
 /// Opens a listening socket.
 pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -47,198 +47,203 @@ impl ConnectionIds {
     }
 }
 
-/// Accepts until the edge ends. `room` is for all listeners together.
-pub(super) async fn accept(
-    listener: TcpListener,
-    ids: Arc<ConnectionIds>,
-    room: Arc<Semaphore>,
-    intake: Intake,
-) {
+/// What every accepting task holds. The rooms are for all listeners together.
+#[derive(Clone, Debug)]
+pub(super) struct Reception {
+    pub(super) ids: Arc<ConnectionIds>,
+    /// For peers.
+    pub(super) room: Arc<Semaphore>,
+    /// For those who are told over TLS that they are none: they take no peer's place.
+    pub(super) strangers: Arc<Semaphore>,
+    pub(super) handshakes: Arc<Handshakes>,
+    pub(super) intake: Intake,
+}
+
+/// Accepts until the edge ends.
+pub(super) async fn accept(listener: TcpListener, transport: Transport, reception: Reception) {
+    let mut shortage = Shortage::default();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
-            // Out of file descriptors, or a peer that changed its mind. The listener stays.
+            Err(error) if is_exhaustion(&error) => {
+                shortage.begins(&error);
+                sleep(REST).await;
+                continue;
+            }
+            // A peer that changed its mind before it was accepted.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a SIP connection");
-                sleep(Duration::from_millis(100)).await;
+                tracing::debug!(%error, "a SIP connection was gone before it was taken");
+                sleep(BREATH).await;
                 continue;
             }
         };
-        if !intake.peers.contains(peer.ip()) {
-            intake.ignore(peer);
-            continue;
+        shortage.ends();
+        match transport {
+            Transport::Tls => secure(stream, peer, &reception),
+            Transport::Udp | Transport::Tcp => plain(stream, peer, &reception).await,
         }
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            intake.counters.overload.add();
-            tracing::debug!(%peer, "too many SIP connections; closed the new one");
-            continue;
-        };
-        let id = ids.next();
-        let (writer, queue) = mpsc::channel(QUEUE);
-        if intake.arrivals.send(Arrival::Opened(id, peer, writer.clone())).await.is_err() {
+        if reception.intake.arrivals.is_closed() {
             return;
         }
-        let intake = intake.clone();
-        tokio::spawn(async move {
-            carry(stream, peer, id, (writer, queue), &intake).await;
-            drop(permit);
-            let _ = intake.arrivals.send(Arrival::Closed(id)).await;
-        });
     }
 }
 
-/// Opens a connection and carries it. What is written into `writer` meanwhile waits in `queue`.
-pub(super) async fn connect(
-    peer: SocketAddr,
-    id: ConnectionId,
-    ends: (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>),
-    intake: Intake,
-) {
+/// Being out of room for connections. Said when it begins, and again after a minute at the
+/// earliest: at the limit, each connection that closes is one that opens.
+#[derive(Debug, Default)]
+struct Shortage {
+    said_at: Option<Instant>,
+    told: bool,
+}
+
+impl Shortage {
+    const AGAIN: Duration = Duration::from_secs(60);
+
+    fn begins(&mut self, error: &io::Error) {
+        let now = clock::now();
+        if self.said_at.is_some_and(|said_at| now < said_at + Self::AGAIN) {
+            return;
+        }
+        self.said_at = Some(now);
+        self.told = true;
+        tracing::error!(
+            %error,
+            "no further SIP connection can be taken until others close: raise the limit of open \
+             files (LimitNOFILE)"
+        );
+    }
+
+    fn ends(&mut self) {
+        if std::mem::take(&mut self.told) {
+            tracing::info!("SIP connections are taken again");
+        }
+    }
+}
+
+/// Whether the system or the process is out of something that others may give back.
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| short.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+async fn plain(stream: TcpStream, peer: SocketAddr, reception: &Reception) {
+    let intake = &reception.intake;
+    if !intake.peers.contains(peer.ip()) {
+        return intake.ignore(peer);
+    }
+    let Some(permit) = place(&reception.room, peer, intake) else { return };
+    let hop = Hop { transport: Transport::Tcp, addr: peer };
+    let (id, ends) = enter(hop, None, reception).await;
+    let intake = intake.clone();
+    tokio::spawn(async move {
+        let _ = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
+        stream::carry((read, write), peer, Channel::Tcp(id), ends, Welcome::Peer, &intake).await;
+        drop(permit);
+        let _ = intake.arrivals.send(Arrival::Closed(id)).await;
+    });
+}
+
+/// Whoever is silent in the middle of a handshake keeps one task waiting, for a while.
+fn secure(stream: TcpStream, peer: SocketAddr, reception: &Reception) {
+    let intake = &reception.intake;
+    let welcome = match intake.peers.contains(peer.ip()) {
+        true => Welcome::Peer,
+        false => Welcome::Refused,
+    };
+    let is_peer = welcome == Welcome::Peer;
+    let room = if is_peer { &reception.room } else { &reception.strangers };
+    let Some(permit) = place(room, peer, intake) else { return };
+    let Some(handshake) = reception.handshakes.begin(peer.ip(), is_peer) else {
+        intake.counters.overload.add();
+        return tracing::debug!(%peer, "too many TLS handshakes; closed the new connection");
+    };
+    let reception = reception.clone();
+    tokio::spawn(async move {
+        let intake = &reception.intake;
+        let _ = stream.set_nodelay(true);
+        let shaking = intake.credentials.accept(stream);
+        let secured = timeout(intake.limits.handshake_within, shaking).await;
+        drop(handshake);
+        let stream = match secured {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return intake.handshake_failed(peer, &error.to_string()),
+            Err(_) => return intake.handshake_failed(peer, "it took too long"),
+        };
+        let hop = Hop { transport: Transport::Tls, addr: peer };
+        let (id, ends) = enter(hop, Shown::on(&stream), &reception).await;
+        let halves = tokio::io::split(stream);
+        stream::carry(halves, peer, Channel::Tls(id), ends, welcome, intake).await;
+        drop(permit);
+        let _ = intake.arrivals.send(Arrival::Closed(id)).await;
+    });
+}
+
+fn place(room: &Arc<Semaphore>, peer: SocketAddr, intake: &Intake) -> Option<OwnedSemaphorePermit> {
+    let permit = Arc::clone(room).try_acquire_owned().ok();
+    if permit.is_none() {
+        intake.counters.overload.add();
+        tracing::debug!(%peer, "too many SIP connections; closed the new one");
+    }
+    permit
+}
+
+/// Tells the core of a connection before the first message can come by it.
+async fn enter(hop: Hop, shown: Option<Shown>, reception: &Reception) -> (ConnectionId, Ends) {
+    let id = reception.ids.next();
+    let ends = Ends::new();
+    let opened = Opened { id, hop, shown, writer: ends.writer.clone() };
+    // Where the edge has ended, the reader ends at once.
+    let _ = reception.intake.arrivals.send(Arrival::Opened(opened)).await;
+    (id, ends)
+}
+
+/// A connection to open.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) id: ConnectionId,
+    pub(super) peer: SocketAddr,
+    pub(super) secured: Secured,
+}
+
+/// How a connection of ours is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Secured {
+    /// Not at all: TCP.
+    No,
+    /// By TLS; the peer shows a certificate for this name, or for its address.
+    For(Option<Arc<str>>),
+}
+
+/// Opens a connection and carries it. What is written meanwhile waits in its queue.
+pub(super) async fn connect(opening: Opening, ends: Ends, intake: Intake) {
+    let (id, peer) = (opening.id, opening.peer);
     match timeout(intake.limits.connect_within, TcpStream::connect(peer)).await {
-        Ok(Ok(stream)) => carry(stream, peer, id, ends, &intake).await,
+        Ok(Ok(stream)) => carry_ours(stream, opening, ends, &intake).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "cannot connect"),
         Err(_) => tracing::debug!(%peer, "connecting takes too long"),
     }
     let _ = intake.arrivals.send(Arrival::Closed(id)).await;
 }
 
-async fn carry(
-    stream: TcpStream,
-    peer: SocketAddr,
-    id: ConnectionId,
-    (writer, queue): (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>),
-    intake: &Intake,
-) {
-    // Signalling is short messages that somebody waits for.
+async fn carry_ours(stream: TcpStream, opening: Opening, ends: Ends, intake: &Intake) {
+    let Opening { id, peer, secured } = opening;
     let _ = stream.set_nodelay(true);
-    let (read_half, write_half) = stream.into_split();
-    tokio::spawn(write(write_half, queue, intake.limits.message_within));
-    let reader = Reader { stream: read_half, peer, id, writer, intake };
-    reader.run().await;
-}
-
-/// Ends when every sender is gone, or when the peer takes nothing for too long.
-async fn write(mut stream: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>, within: Duration) {
-    while let Some(bytes) = queue.recv().await {
-        match timeout(within, stream.write_all(&bytes)).await {
-            Ok(Ok(())) => {}
-            _ => return,
+    let Secured::For(name) = secured else {
+        let halves = stream.into_split();
+        return stream::carry(halves, peer, Channel::Tcp(id), ends, Welcome::Peer, intake).await;
+    };
+    let shaking = intake.credentials.connect(stream, peer, name.as_deref());
+    let why = match timeout(intake.limits.handshake_within, shaking).await {
+        Ok(Ok(stream)) => {
+            let halves = tokio::io::split(stream);
+            let channel = Channel::Tls(id);
+            return stream::carry(halves, peer, channel, ends, Welcome::Peer, intake).await;
         }
-    }
-    let _ = timeout(within, stream.shutdown()).await;
-}
-
-struct Reader<'a> {
-    stream: OwnedReadHalf,
-    peer: SocketAddr,
-    id: ConnectionId,
-    writer: mpsc::Sender<Bytes>,
-    intake: &'a Intake,
-}
-
-impl Reader<'_> {
-    async fn run(mut self) {
-        let limits = &self.intake.limits;
-        let mut framer = Framer::new(limits.head, limits.body);
-        let mut buffer = vec![0; 16_384];
-        let mut deadline = after(limits.idle);
-        let mut begun = false;
-        loop {
-            let length = tokio::select! {
-                read = self.stream.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => return,
-                    Ok(length) => length,
-                },
-                // The writer gave up, or the core closed the connection.
-                () = self.writer.closed() => return,
-                // The edge ended.
-                () = self.intake.arrivals.closed() => return,
-                () = sleep_until(deadline) => {
-                    tracing::debug!(peer = %self.peer, unfinished = begun, "closed a slow or idle SIP connection");
-                    return;
-                }
-            };
-            framer.push(buffer.get(..length).unwrap_or_default());
-            let mut progress = false;
-            loop {
-                match framer.next() {
-                    Ok(None) => break,
-                    Ok(Some(frame)) => {
-                        progress = true;
-                        if self.take(frame).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(lost) => {
-                        self.refuse(&lost.head, lost.status);
-                        return self.linger().await;
-                    }
-                }
-            }
-            // The time of a message runs from its first byte, however slowly the others trickle.
-            let partial = framer.is_partial();
-            if !partial {
-                deadline = after(limits.idle);
-            } else if progress || !begun {
-                deadline = after(limits.message_within);
-            }
-            begun = partial;
-        }
-    }
-
-    async fn take(&self, frame: Frame) -> Result<(), mpsc::error::SendError<Arrival>> {
-        let bytes = match frame {
-            Frame::Message(bytes) => bytes,
-            Frame::Ping => {
-                let _ = self.writer.try_send(Bytes::from_static(b"\r\n"));
-                return Ok(());
-            }
-        };
-        let message = match parse_datagram(bytes.clone(), &self.intake.parsing) {
-            Ok(message) => message,
-            Err(error) => {
-                tracing::debug!(peer = %self.peer, %error, "a message does not parse");
-                self.refuse(&bytes, refuse::status_for(&error));
-                return Ok(());
-            }
-        };
-        // A connection that we opened brings responses; requests only if its end is a peer.
-        if matches!(message, Message::Request(_)) && !self.intake.peers.contains(self.peer.ip()) {
-            self.intake.ignore(self.peer);
-            return Ok(());
-        }
-        let origin = Origin { channel: Channel::Tcp(self.id), source: self.peer };
-        self.intake.arrivals.send(Arrival::Message(Box::new(message), origin)).await
-    }
-
-    fn refuse(&self, bytes: &[u8], status: u16) {
-        self.intake.counters.parse_errors.add();
-        if !self.intake.peers.contains(self.peer.ip()) {
-            return;
-        }
-        let answer = refuse::salvage(bytes, self.peer).and_then(|salvaged| {
-            salvaged.answer(status, &self.intake.secret, &self.intake.product)
-        });
-        if let Some(answer) = answer {
-            self.intake.counters.response_out(status);
-            let _ = self.writer.try_send(answer);
-        }
-    }
-
-    /// Lets the answer arrive before the connection closes: closing it with bytes unread resets
-    /// it, and a reset may overtake the answer.
-    async fn linger(self) {
-        const AT_MOST: Duration = Duration::from_secs(1);
-        let Self { mut stream, writer, .. } = self;
-        // Without senders, the writer ends its side behind the answer.
-        drop(writer);
-        let _ = self.intake.arrivals.send(Arrival::Closed(self.id)).await;
-        let mut rest = vec![0; 16_384];
-        let drain = async { while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
-        let _ = timeout(AT_MOST, drain).await;
-    }
-}
-
-fn after(duration: Duration) -> Instant {
-    Instant::from_std(clock::now() + duration)
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its handshake takes too long".to_owned(),
+    };
+    intake.counters.tls_failures.add();
+    tracing::warn!(%peer, why, "not reached over TLS");
 }

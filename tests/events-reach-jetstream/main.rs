@@ -318,7 +318,8 @@ async fn what_was_taken_back_is_found_even_when_others_have_written_in_its_place
     status(&bus, "recovered", |now| now.recovered == 40).await;
     all_sent(&outbox).await;
     let there: HashSet<EventId> = stored(&server).await.iter().map(|event| event.id).collect();
-    assert_eq!(there, outbox.ids().into_iter().chain(others.ids()).collect());
+    let published: HashSet<_> = outbox.ids().into_iter().chain(others.ids()).collect();
+    assert_eq!(there, published);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assent::call::message::{Hop, Transport};
 use assent::sip::{Endpoint, Listen, Sip, SipConfig, SipEvent, Timing};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -74,8 +74,12 @@ impl Edge {
 /// One end of a conversation with the edge.
 pub(crate) enum Phone {
     Udp { socket: UdpSocket, edge: SocketAddr },
-    Tcp { stream: TcpStream, buffer: Vec<u8>, edge: SocketAddr },
+    Stream { stream: Box<dyn Duplex>, buffer: Vec<u8>, transport: Transport, local: SocketAddr },
 }
+
+/// A connection, plain or protected.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Phone {
     pub(crate) async fn to(listen: Listen) -> Self {
@@ -86,29 +90,35 @@ impl Phone {
                 let socket = UdpSocket::bind(local).await.unwrap();
                 Phone::Udp { socket, edge: listen.addr }
             }
-            _ => {
-                let stream = TcpStream::connect(listen.addr).await.unwrap();
-                Phone::Tcp { stream, buffer: Vec::new(), edge: listen.addr }
-            }
+            _ => Self::from_stream(TcpStream::connect(listen.addr).await.unwrap()),
         }
     }
 
     pub(crate) fn from_stream(stream: TcpStream) -> Self {
-        let edge = stream.peer_addr().unwrap();
-        Phone::Tcp { stream, buffer: Vec::new(), edge }
+        let local = stream.local_addr().unwrap();
+        Self::over(stream, Transport::Tcp, local)
+    }
+
+    /// Over a connection that the test has made.
+    pub(crate) fn over(
+        stream: impl Duplex + 'static,
+        transport: Transport,
+        local: SocketAddr,
+    ) -> Self {
+        Phone::Stream { stream: Box::new(stream), buffer: Vec::new(), transport, local }
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
         match self {
             Phone::Udp { socket, .. } => socket.local_addr().unwrap(),
-            Phone::Tcp { stream, .. } => stream.local_addr().unwrap(),
+            Phone::Stream { local, .. } => *local,
         }
     }
 
     pub(crate) fn transport(&self) -> Transport {
         match self {
             Phone::Udp { .. } => Transport::Udp,
-            Phone::Tcp { .. } => Transport::Tcp,
+            Phone::Stream { transport, .. } => *transport,
         }
     }
 
@@ -132,7 +142,10 @@ impl Phone {
             Phone::Udp { socket, edge } => {
                 socket.send_to(bytes, *edge).await.unwrap();
             }
-            Phone::Tcp { stream, .. } => stream.write_all(bytes).await.unwrap(),
+            Phone::Stream { stream, .. } => {
+                stream.write_all(bytes).await.unwrap();
+                stream.flush().await.unwrap();
+            }
         }
     }
 
@@ -154,7 +167,7 @@ impl Phone {
                 let (n, _) = socket.recv_from(&mut buffer).await.unwrap();
                 Some(String::from_utf8(buffer[..n].to_vec()).unwrap())
             }
-            Phone::Tcp { stream, buffer, .. } => loop {
+            Phone::Stream { stream, buffer, .. } => loop {
                 if buffer.starts_with(b"\r\n") {
                     buffer.drain(..2);
                     return Some("\r\n".to_owned());

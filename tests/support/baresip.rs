@@ -23,6 +23,8 @@ pub struct BaresipConfig {
     pub codecs: Vec<String>,
     /// Whether it answers by itself.
     pub answers: Answers,
+    /// TLS: its certificate with its key in one file, and the authority that it believes.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// How it protects its media.
     pub protects: Protects,
 }
@@ -38,6 +40,8 @@ pub enum Protects {
     Always,
     /// `RTP/SAVPF` or nothing.
     AlwaysWithFeedback,
+    /// By a DTLS handshake, or nothing.
+    ByHandshake,
 }
 
 /// What a baresip says.
@@ -65,6 +69,7 @@ impl BaresipConfig {
             codecs: vec!["pcmu".to_owned()],
             answers: Answers::AtOnce,
             protects: Protects::No,
+            tls: None,
         }
     }
 
@@ -88,6 +93,12 @@ impl BaresipConfig {
         self
     }
 
+    /// Over TLS alone, with SIP's port one above the one that it has for UDP.
+    pub fn tls(mut self, identity: &Path, authority: &Path) -> Self {
+        self.tls = Some((identity.to_owned(), authority.to_owned()));
+        self
+    }
+
     pub fn start(self) -> Baresip {
         Baresip::start(&self)
     }
@@ -99,6 +110,7 @@ pub struct Baresip {
     folder: tempfile::TempDir,
     user: String,
     port: u16,
+    secure: bool,
     control: TcpStream,
     received: Vec<u8>,
     events: VecDeque<Value>,
@@ -124,19 +136,29 @@ impl Baresip {
              audio_source {source}\naudio_player aubridge,{user}\n\
              ausrc_srate 48000\nauplay_srate 48000\nausrc_channels 2\nauplay_channels 2\n\
              module_path {modules}\nmodule opus.so\nmodule g722.so\nmodule g711.so\n\
-             module sndfile.so\nmodule srtp.so\nmodule aubridge.so\nmodule aufile.so\nmodule ausine.so\n\
+             module sndfile.so\nmodule srtp.so\nmodule dtls_srtp.so\nmodule aubridge.so\nmodule aufile.so\nmodule ausine.so\n\
              module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n\
              module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {path}\n",
             user = config.user,
             modules = module_path().display(),
         );
+        let text = match &config.tls {
+            None => text,
+            Some((identity, authority)) => format!(
+                "{}sip_certificate {}\nsip_cafile {}\nsip_verify_server yes\n",
+                text.replace("sip_trans_def udp", "sip_trans_def tls"),
+                identity.display(),
+                authority.display(),
+            ),
+        };
         std::fs::write(folder.path().join("config"), text).expect("a configuration");
+        let transport = if config.tls.is_some() { ";transport=tls" } else { "" };
         let mode = match config.answers {
             Answers::AtOnce => "auto",
             Answers::WhenTold => "manual",
         };
         let account = format!(
-            "<sip:{}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs={}{}\n",
+            "<sip:{}@127.0.0.1:{port}{transport}>;regint=0;answermode={mode};audio_codecs={}{}\n",
             config.user,
             config.codecs.iter().map(|name| codec(name)).collect::<Vec<_>>().join(","),
             match config.protects {
@@ -144,6 +166,7 @@ impl Baresip {
                 Protects::IfItCan => ";mediaenc=srtp",
                 Protects::Always => ";mediaenc=srtp-mand",
                 Protects::AlwaysWithFeedback => ";mediaenc=srtp-mandf",
+                Protects::ByHandshake => ";mediaenc=dtls_srtp",
             },
         );
         std::fs::write(folder.path().join("accounts"), account).expect("an account");
@@ -164,6 +187,7 @@ impl Baresip {
             user: config.user.clone(),
             folder,
             port,
+            secure: config.tls.is_some(),
             control,
             received: Vec::new(),
             events: VecDeque::new(),
@@ -174,12 +198,13 @@ impl Baresip {
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::from(([127, 0, 0, 1], self.port + u16::from(self.secure)))
     }
 
     /// Its address of record.
     pub fn uri(&self) -> String {
-        format!("sip:{}@{}", self.user, self.addr())
+        let transport = if self.secure { ";transport=tls" } else { "" };
+        format!("sip:{}@{}{transport}", self.user, self.addr())
     }
 
     /// Calls somebody.

@@ -17,7 +17,9 @@
 pub mod agent;
 pub mod audio;
 pub mod baresip;
+pub mod certificates;
 pub mod disk;
+pub mod dns;
 pub mod kamailio;
 pub mod ledger;
 pub mod nats;

@@ -107,6 +107,22 @@ impl Scenario {
         self.message("", &head, "")
     }
 
+    /// The same, where other requests have gone before it.
+    pub fn acknowledges_number(self, cseq: u32) -> Self {
+        let head = self.in_dialog("ACK", cseq);
+        self.message("", &head, "")
+    }
+
+    /// Waits for a reliable provisional response, and says PRACK with this description.
+    pub fn hears_reliably(self, status: u16, body: &str) -> Self {
+        let this = self.raw(&format!(
+            "<recv response=\"100\" optional=\"true\"/>\n<recv response=\"{status}\" rrs=\"true\">\
+             <action><ereg regexp=\"[0-9]+\" search_in=\"hdr\" header=\"RSeq:\" \
+             assign_to=\"rseq\"/></action></recv>\n"
+        ));
+        this.requests_with("PRACK", "RAck: [$rseq] 1 INVITE\n", body).hears(200, &[])
+    }
+
     /// The same, with the answer to what the 2xx offered.
     pub fn acknowledges_with(self, answer: &str) -> Self {
         let head = self.in_dialog("ACK", self.cseq);
@@ -134,16 +150,12 @@ impl Scenario {
     }
 
     /// A request in the dialog: `BYE`, or `INVITE` with a body, or `INFO` with a type and a body.
-    pub fn requests(mut self, method: &str, content_type: &str, body: &str) -> Self {
-        self.cseq += 1;
-        let mut head = self.in_dialog(method, self.cseq);
-        if !content_type.is_empty() {
-            let _ = writeln!(head, "Content-Type: {content_type}");
-        }
-        self.message("retrans=\"500\"", &head, body)
+    pub fn requests(self, method: &str, content_type: &str, body: &str) -> Self {
+        let typed = format!("Content-Type: {content_type}\n");
+        self.requests_with(method, if content_type.is_empty() { "" } else { &typed }, body)
     }
 
-    /// A request in the dialog with further header lines.
+    /// The same with further header lines.
     pub fn requests_with(mut self, method: &str, headers: &str, body: &str) -> Self {
         self.cseq += 1;
         let head = self.in_dialog(method, self.cseq) + headers;
@@ -177,22 +189,36 @@ impl Scenario {
 
     /// The same with further header lines.
     pub fn answers_with(self, status: u16, headers: &str, body: &str) -> Self {
+        self.answers_as(CALLEE_TAG, status, headers, body)
+    }
+
+    /// The same by one of several telephones that the INVITE has reached: `;tag=` and its tag.
+    pub fn answers_as(self, tag: &str, status: u16, headers: &str, body: &str) -> Self {
         let retrans = if status >= 200 { "retrans=\"500\"" } else { "" };
-        let tag = if status == 100 { "" } else { CALLEE_TAG };
+        let tag = if status == 100 { "" } else { tag };
+        // A redirection names others.
+        let contact = match headers.contains("Contact:") {
+            true => String::new(),
+            false => format!("{}\n", self.contact),
+        };
         let head = format!(
             "SIP/2.0 {status} Whatever\nVia:[$via]\n[last_From:]\nTo:[$to]{tag}\n\
-             [last_Call-ID:]\nCSeq: 1 INVITE\n[last_Record-Route:]\n{contact}\n{headers}",
-            contact = self.contact,
+             [last_Call-ID:]\nCSeq: 1 INVITE\n[last_Record-Route:]\n{contact}{headers}",
         );
         self.message(retrans, &head, body)
     }
 
     /// A response to the request that came last; in the dialog it belongs to.
     pub fn answers_request(self, status: u16, body: &str) -> Self {
+        self.answers_request_with(status, "", body)
+    }
+
+    /// The same with further header lines.
+    pub fn answers_request_with(self, status: u16, headers: &str, body: &str) -> Self {
         let contact = if body.is_empty() { String::new() } else { format!("{CONTACT}\n") };
         let head = format!(
             "SIP/2.0 {status} Whatever\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n\
-             [last_CSeq:]\n{contact}"
+             [last_CSeq:]\n{contact}{headers}"
         );
         let retrans = if body.is_empty() { "" } else { "retrans=\"500\"" };
         self.message(retrans, &head, body)

@@ -13,6 +13,7 @@ use crate::call::message::{
     Address, Answered, ClientTxn, Headers, Hop, Incoming, Method, Request, Response, ServerTxn,
     Transport,
 };
+use crate::call::session_timer::{LEAST, Terms};
 use crate::call::setup::{InfoKeys, Inline, Plan, Recorder, Setup, Side, Transfers};
 use crate::catalog::Receipt;
 use crate::consent::machine::{Denial, PartyFacts};
@@ -306,6 +307,7 @@ pub(super) fn setup(policy: Policy, inline: bool) -> Setup {
         caller_party: party(Leg::Caller),
         codecs: Codec::ALL.to_vec(),
         info_keys: InfoKeys::Counted,
+        timers: Terms { expires: Some(Duration::from_secs(1800)), least: LEAST },
         first_txn: 65_536,
         recorder: Recorder::Ready,
     }
@@ -375,6 +377,7 @@ pub(super) fn answered(status: u16, body: &'static str) -> Answered {
         record_route: Vec::new(),
         headers: Headers::new(),
         body: Bytes::from_static(body.as_bytes()),
+        reached: None,
     }
 }
 

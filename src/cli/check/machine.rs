@@ -11,12 +11,13 @@ use rustix::fs::{Access, access};
 
 use super::Finding;
 use crate::call::message::Transport;
-use crate::config::{Config, EXAMPLE_CONTROLLER, Host, Mode, NatsAuth, PortRange};
+use crate::config::{Config, EXAMPLE_CONTROLLER, Host, Mode, NatsAuth, PortRange, SipTls};
 use crate::consent::policy::Ask;
 use crate::control::{self, AskError, Command, Reply};
 use crate::ids::Leg;
 use crate::keys;
 use crate::media::PromptBook;
+use crate::sip::{Tls, TlsFiles};
 
 /// How long a running agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     key_folder(config, &mut findings);
     ports(config, running, &mut findings);
     next_hops(config, &mut findings);
+    certificates(config, &mut findings);
     nats(config, &mut findings);
     policies(config, &mut findings);
     token_keys(config, &mut findings);
@@ -192,20 +194,47 @@ fn media_ports(range: PortRange, address: Option<IpAddr>) -> Finding {
 
 fn next_hops(config: &Config, findings: &mut Vec<Finding>) {
     for route in &config.routes {
-        let Mode::Inline { next_hop } = &route.mode else { continue };
-        let Host::Name(name) = &next_hop.host else { continue };
-        let what = format!("route[{}].next_hop", route.number);
-        findings.push(match (name.as_str(), next_hop.port_or_default()).to_socket_addrs() {
-            Ok(mut found) => match found.next() {
-                Some(address) => Finding::ok(what, format!("{name} is {}", address.ip())),
-                None => Finding::wrong(what, format!("{name} has no address; write one that has")),
-            },
-            Err(why) => Finding::wrong(
-                what,
-                format!("{name} cannot be looked up ({why}); write an address, or mend the DNS"),
-            ),
-        });
+        let Mode::Inline { next_hops } = &route.mode else { continue };
+        for next_hop in &next_hops.each {
+            let Host::Name(name) = &next_hop.host else { continue };
+            let what = format!("route[{}].next_hop", route.number);
+            // With name servers of its own, or by service, the agent may well know more.
+            let elsewhere = !config.sip.resolver.is_empty() || next_hop.port.is_none();
+            let found = (name.as_str(), next_hop.port_or_default()).to_socket_addrs();
+            findings.push(match found.map(|mut found| found.next()) {
+                Ok(Some(address)) => Finding::ok(what, format!("{name} is {}", address.ip())),
+                Ok(None) | Err(_) if elsewhere => Finding::note(
+                    what,
+                    format!(
+                        "{name} has no address for this machine's resolver; SRV records and \
+                         sip.resolver are looked at by the agent alone"
+                    ),
+                ),
+                Ok(None) => {
+                    Finding::wrong(what, format!("{name} has no address; write one that has"))
+                }
+                Err(why) => Finding::wrong(
+                    what,
+                    format!(
+                        "{name} cannot be looked up ({why}); write an address, or mend the DNS"
+                    ),
+                ),
+            });
+        }
     }
+}
+
+/// The certificates of `[sip.tls]`, as the agent will read them.
+fn certificates(config: &Config, findings: &mut Vec<Finding>) {
+    let tls = config.sip.tls.clone();
+    if !tls.is_set() {
+        return;
+    }
+    let SipTls { identity, client_ca, ca } = tls;
+    findings.push(match Tls::load(&TlsFiles { identity, client_ca, ca }) {
+        Ok(_) => Finding::ok("sip.tls", "the certificates can be used"),
+        Err(why) => Finding::wrong("sip.tls", why.to_string()),
+    });
 }
 
 fn nats(config: &Config, findings: &mut Vec<Finding>) {

@@ -15,7 +15,7 @@ fn keys(suite: Suite, seed: u8) -> SrtpKeys {
 fn theirs(keys: &SrtpKeys) -> Box<Srtp> {
     let SrtpKeys { suite, send, receive } = keys.clone();
     let turned = SrtpKeys { suite, send: receive, receive: send };
-    match Guard::new(&Security::Srtp(Box::new(turned))) {
+    match Guard::new(&Security::Srtp(Box::new(turned)), None, Instant::now()) {
         Guard::Srtp(srtp) => srtp,
         _ => panic!("no SRTP"),
     }
@@ -144,7 +144,10 @@ fn of_ten_thousand_hostile_packets_none_passes_and_the_call_goes_on() {
 fn packet_payload(packet: &[u8], keys: &SrtpKeys) -> Vec<u8> {
     let SrtpKeys { suite, send, receive } = keys.clone();
     let ours = SrtpKeys { suite, send, receive };
-    let Guard::Srtp(mut srtp) = Guard::new(&Security::Srtp(Box::new(ours))) else { panic!() };
+    let Guard::Srtp(mut srtp) = Guard::new(&Security::Srtp(Box::new(ours)), None, Instant::now())
+    else {
+        panic!()
+    };
     let mut space = [0; LONGEST];
     srtp.open(packet, &mut space).unwrap()[12..].to_vec()
 }
