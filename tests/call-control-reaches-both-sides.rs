@@ -75,11 +75,11 @@ fn direction(message: &str) -> &'static str {
 
 /// A peer's re-INVITE, answered.
 trait Reoffered {
-    fn is_offered(self, answer: &str) -> Self;
+    fn takes_offer(self, answer: &str) -> Self;
 }
 
 impl Reoffered for Scenario {
-    fn is_offered(self, answer: &str) -> Self {
+    fn takes_offer(self, answer: &str) -> Self {
         self.hears_request("INVITE").answers_request(200, answer).hears_request("ACK")
     }
 }
@@ -93,7 +93,7 @@ fn a_hold_and_its_end_reach_the_other_side_whoever_holds() {
             .waits(400)
     };
     let is_held = |this: Scenario| {
-        this.is_offered(&sdp(2, "0", "recvonly")).is_offered(&sdp(3, "0", "sendrecv"))
+        this.takes_offer(&sdp(2, "0", "recvonly")).takes_offer(&sdp(3, "0", "sendrecv"))
     };
     let by_caller =
         call(standing(), &holds(caller()).hangs_up(), &is_held(callee()).waits_for_bye());
@@ -122,7 +122,7 @@ fn another_codec_is_agreed_by_both_sides_or_by_neither() {
     let agreed = call(
         standing(),
         &caller().offers_again(&pcma).waits(300).hangs_up(),
-        &callee().is_offered(&pcma).waits_for_bye(),
+        &callee().takes_offer(&pcma).waits_for_bye(),
     );
     let answer = heard(&agreed.caller, "SIP/2.0 200").into_iter().nth(1).unwrap();
     assert!(answer.contains("RTP/AVP 8"), "{answer}");
@@ -262,7 +262,7 @@ fn told(result: &SippResult) -> Vec<(String, String)> {
     let mut told: Vec<(String, String)> = Vec::new();
     for notify in heard(result, "NOTIFY") {
         let status = notify.lines().map(str::trim).filter(|line| line.starts_with("SIP/2.0 "));
-        let status = status.last().unwrap_or_default().to_owned();
+        let status = status.collect::<Vec<_>>().pop().unwrap_or_default().to_owned();
         let state = header(&notify, "Subscription-State")[0].clone();
         let state = state.split(';').next().unwrap_or_default().to_owned();
         if !told.contains(&(status.clone(), state.clone())) {
