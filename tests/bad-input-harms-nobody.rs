@@ -178,7 +178,7 @@ fn each_fault_has_its_answer_over_udp_and_tcp() {
             (501, "an unknown method", invite.replace("INVITE", "DANCE")),
             (481, "a BYE to no call", invite.replace("INVITE", "BYE")),
             (416, "an unknown scheme", with("sip:100@127.0.0.1 SIP", "gopher://100 SIP")),
-            (420, "an extension", with("Call-ID:", "Require: 100rel\nCall-ID:")),
+            (420, "an extension", with("Call-ID:", "Require: gruu\nCall-ID:")),
             (415, "an unknown body", with("application/sdp", "text/plain")),
             (483, "no hops left", with("Max-Forwards: 70", "Max-Forwards: 0")),
             (505, "another version", with("SIP/2.0\n", "SIP/7.0\n")),

@@ -427,7 +427,7 @@ async fn options_say_what_we_can_do_and_whether_we_take_calls() {
     assert_eq!(can.status(), 200);
     assert_eq!(can.header("Allow"), assent::call::message::ALLOW);
     assert!(can.header("Accept").contains("application/sdp"));
-    assert_eq!(can.header("Supported"), "replaces");
+    assert_eq!(can.header("Supported"), "100rel, replaces, timer");
     edge.sip.set_draining(Some(Duration::from_secs(30)));
     for text in [options("drain"), invite("drain")] {
         phone.say(&text).await;

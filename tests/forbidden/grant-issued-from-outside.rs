@@ -2,10 +2,10 @@
 //! lease and asks the other parties, knows nothing of.
 
 use assent::catalog::Receipt;
-use assent::consent::{Decision, Grant, Lease};
+use assent::consent::{Decision, Grant, Lease, Stop};
 
 fn issue(receipt: Receipt<Decision>) -> Option<(Lease, Grant)> {
-    assent::consent::grant::issue(receipt)
+    assent::consent::grant::issue(receipt, Stop::default())
 }
 
 fn main() {
