@@ -53,3 +53,18 @@ impl Stops {
         Leg::BOTH.into_iter().zip(self.0).filter_map(|(leg, stop)| Some((leg, stop?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stops_nobody_or_whom_it_names() {
+        let first = Stop::default().next();
+        let both = Stops::NONE.with(Leg::Callee, first.next()).with(Leg::Caller, first);
+        assert!(Stops::NONE.is_empty() && Stops::NONE.iter().next().is_none());
+        assert!(!both.is_empty());
+        let named: Vec<_> = both.iter().collect();
+        assert_eq!(named, [(Leg::Caller, first), (Leg::Callee, first.next())]);
+    }
+}
