@@ -74,7 +74,8 @@ impl Call {
             return self.grants.clear();
         }
         for (leg, grant) in std::mem::take(&mut self.grants) {
-            if self.joined.contains(&leg) {
+            // Who has left by a transfer has joined, and is gone all the same.
+            if self.joined.contains(&leg) && self.dialog(leg).is_some() {
                 out.push(Output::Capture { leg, grant });
             } else {
                 self.grants.push((leg, grant));

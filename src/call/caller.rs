@@ -208,7 +208,7 @@ impl Call {
     ) {
         self.parting = Some(Parting::of(request));
         out.push(Output::Respond { txn, response: Response::new(200, None) });
-        if self.leaves_by_transfer(leg) {
+        if self.leaves_by_transfer(leg, out) {
             return;
         }
         match leg {

@@ -29,19 +29,19 @@ impl Identities {
 }
 
 impl Call {
-    /// Somebody else is on a leg for certain, whether they have a name or not.
+    /// Somebody else may be on a leg, as another dialog is in the place of the one before: a name
+    /// that is known there proves nothing, as a group of telephones may share it.
     pub(super) fn identify_as(
         &mut self,
         leg: Leg,
         number: Option<PartyNumber>,
         out: &mut Vec<Output>,
     ) {
-        let known = self.identities.of(leg);
-        if self.phase == Phase::Over || number.as_ref().is_some_and(|n| known.contains(n)) {
+        if self.phase == Phase::Over {
             return;
         }
         let number = number.unwrap_or_else(|| PartyNumber::unnamed(self.id, leg));
-        *known = vec![number.clone()];
+        *self.identities.of(leg) = vec![number.clone()];
         if self.recorder == Recorder::Ready && self.permission.covers() {
             out.push(Output::Identify { leg, number });
         }

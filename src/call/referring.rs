@@ -358,7 +358,7 @@ impl Call {
 
     /// Who asked for a transfer may hang up before it is done, and the call waits for the new
     /// party; `false` where there is none.
-    pub(super) fn leaves_by_transfer(&mut self, leg: Leg) -> bool {
+    pub(super) fn leaves_by_transfer(&mut self, leg: Leg, out: &mut Vec<Output>) -> bool {
         let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.leg == leg) else {
             return false;
         };
@@ -367,6 +367,8 @@ impl Call {
             Leg::Caller => self.caller = CallerLeg::Gone,
             Leg::Callee => self.callee = CalleeLeg::Gone,
         }
+        // Whatever their telephone still sends: who has left is not recorded.
+        out.push(Output::Release { leg });
         true
     }
 

@@ -161,6 +161,8 @@ fn who_hangs_up_while_the_new_party_rings_leaves_the_other_with_them_or_with_nob
         let txn = rig.refers(Leg::Callee, "sip:300@pbx");
         rig.asks(Leg::Callee, Method::Bye, Headers::new(), "");
         assert_eq!((rig.statuses(), rig.ended()), (vec![200], None));
+        let released = |o: &Output| matches!(o, Output::Release { leg: Leg::Callee });
+        assert!(rig.has(released), "nothing more is written of who has left");
         rig.answers(txn, new_party(status, if status == 200 { ANSWER } else { "" }));
         assert!(rig.notified().is_empty(), "nobody is left to be told");
         assert_eq!(rig.ended(), ended);
@@ -319,5 +321,33 @@ fn a_new_party_gets_keys_that_the_one_before_never_had() {
         seen.extend(offered);
         let (txn, _) = rig.passed(&Method::Invite).expect("an INVITE");
         rig.answers(txn, new_party(486, ""));
+    }
+}
+
+#[test]
+fn who_has_the_same_name_as_the_one_before_is_asked_all_the_same() {
+    let mut rig = recorded();
+    let txn = rig.refers(Leg::Callee, "sip:200@pbx");
+    rig.answers(txn, new_party(200, ANSWER));
+    assert!(rig.has(|o| matches!(o, Output::Identify { leg: Leg::Callee, .. })));
+}
+
+#[test]
+fn a_permission_that_comes_when_its_party_has_left_records_nobody() {
+    for leaves in [false, true] {
+        let mut rig = announced(Policy { scope: Scope::PerParty, ..opt_in() });
+        rig.played(1, true).key('1');
+        rig.durable();
+        rig.callee_says(200, ANSWER);
+        let on_its_way = std::mem::take(&mut rig.out);
+        assert!(on_its_way.iter().any(|o| matches!(o, Output::Commit(_))));
+        rig.refers(Leg::Callee, "sip:300@pbx");
+        if leaves {
+            rig.asks(Leg::Callee, Method::Bye, Headers::new(), "");
+        }
+        rig.out = on_its_way;
+        rig.durable();
+        let captured = rig.has(|o| matches!(o, Output::Capture { leg: Leg::Callee, .. }));
+        assert_eq!(captured, !leaves);
     }
 }
